@@ -1,0 +1,64 @@
+import { ResidualError } from '../errors.js';
+
+/** Bytes that can be read at any place: a file, a Blob, memory, an HTTP range. */
+export interface ByteSource {
+  /** For messages: the path, URL or `bytes`. */
+  readonly name: string;
+  readonly size: number;
+  /** Fills `target` from `offset`; the caller has checked the bounds (see `readBytes`). */
+  readInto(target: Uint8Array, offset: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * `length` bytes at `offset`.
+ * @throws WEIGHTS_FORMAT when the range is not inside the source: nothing is allocated for a length that a hostile
+ * header invented.
+ */
+export async function readBytes(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+  checkRange(source, offset, length);
+  const target = new Uint8Array(length);
+  await source.readInto(target, offset);
+  return target;
+}
+
+/** Throws WEIGHTS_FORMAT unless `offset … offset + length` lies in the source. */
+export function checkRange(source: ByteSource, offset: number, length: number): void {
+  if (
+    Number.isSafeInteger(offset) &&
+    Number.isSafeInteger(length) &&
+    offset >= 0 &&
+    length >= 0 &&
+    offset + length <= source.size
+  )
+    return;
+  throw new ResidualError(
+    'WEIGHTS_FORMAT',
+    `${source.name}: needs ${length} bytes at ${offset} but the file has ${source.size}; it is cut off or damaged, fetch it again`,
+    { file: source.name, offset, length, size: source.size },
+  );
+}
+
+/** A source over bytes in memory. */
+export function bytesSource(bytes: Uint8Array, name = 'bytes'): ByteSource {
+  return {
+    name,
+    size: bytes.length,
+    async readInto(target, offset) {
+      target.set(bytes.subarray(offset, offset + target.length));
+    },
+    async close() {},
+  };
+}
+
+/** A source over a browser's or Node's Blob or File; nothing is read before it is asked for. */
+export function blobSource(blob: Blob, name = 'blob'): ByteSource {
+  return {
+    name,
+    size: blob.size,
+    async readInto(target, offset) {
+      target.set(new Uint8Array(await blob.slice(offset, offset + target.length).arrayBuffer()));
+    },
+    async close() {},
+  };
+}

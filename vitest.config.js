@@ -1,0 +1,10 @@
+import { defineConfig } from 'vitest/config';
+
+// The tests that run are the built ones: what is tested is what is shipped, worker threads included.
+export default defineConfig({
+  test: {
+    include: ['packages/*/dist/**/*.test.js', 'test/dist/**/*.test.js'],
+    exclude: ['**/node_modules/**'],
+    testTimeout: 60_000,
+  },
+});
