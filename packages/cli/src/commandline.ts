@@ -44,8 +44,8 @@ const names = () => verbs.map((verb) => verb.name);
 function commandOf(verb: Verb): Command {
   const command = new Command(verb.name)
     .description(`${verb.summary[0].toUpperCase()}${verb.summary.slice(1)}.`)
-    .arguments(verb.args)
     .addHelpText('after', `\nExamples:\n${verb.examples.map((line) => `  $ ${line}`).join('\n')}`);
+  if (verb.args) command.arguments(verb.args);
   for (const [key, flag] of Object.entries(verb.flags)) command.addOption(optionOf(key, flag));
   return command;
 }
