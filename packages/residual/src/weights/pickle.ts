@@ -3,7 +3,8 @@ import { ResidualError } from '../errors.js';
 /**
  * Python's pickle as a closed machine: a fixed set of opcodes, and only those globals that the caller's table names.
  * Nothing is imported, nothing is called but the table's functions, and every loop is bounded by the bytes read.
- * Opcodes and their operands: CPython's `pickletools.py`, protocols 0 to 5.
+ * Opcodes and their operands: CPython's `pickletools.py`, protocols 0 to 5. One switch over all opcodes: the file is
+ * long because the list is.
  */
 export type Pickled =
   | null

@@ -6,11 +6,6 @@ import { torchCheckpoint } from './torch.js';
 import { type TorchStorage, torchPickle, torchValue } from './torch-values.js';
 import { maxPickleBytes } from './torch-zip.js';
 
-/** The first pickle of the container: protocol 2, a long of ten bytes, 0x1950a86a20f9469cfc6c. */
-export const legacyMagic = Uint8Array.from([
-  0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
-]);
-
 const protocolVersion = 1001;
 const maxStorages = 65_536;
 
