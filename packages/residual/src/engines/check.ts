@@ -17,8 +17,9 @@ export function checkGraph(): Graph {
     ]);
   const norm = (from: number) =>
     add('batchNorm', [from], { epsilon: 1e-5 }, Array(4).fill([shape(from)[1]]) as number[][]);
-  const stem = add('relu', [norm(conv(image, 8, 3, 2))], {});
-  const pooled = add('maxPool', [stem], { kernel: [3, 3], stride: [1, 1], padding: [1, 1, 1, 1] });
+  const stem = norm(conv(image, 8, 3, 2));
+  const rim = add('pad', [stem], { channels: [0, 0], spatial: [1, 1, 1, 1] });
+  const pooled = add('maxPool', [rim], { kernel: [3, 3], stride: [1, 1], padding: [0, 0, 0, 0] });
   const branch = norm(conv(add('relu', [norm(pooled)], {}), 8, 3, 1, 2));
   const sum = add('add', [pooled, branch], {});
   const mean = add('avgPool', [sum], { kernel: [2, 2], stride: [2, 2], padding: [0, 1, 0, 1], countPadding: true });

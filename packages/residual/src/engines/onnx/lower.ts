@@ -1,17 +1,18 @@
 import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import type { OpAttributes, OpName, Padding, Pair } from '../../graph/ops.js';
-import { type Shape, sizeOf, type Tensor, type Weights } from '../../tensor.js';
+import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
 
 /** One op to be written: where it reads, where it writes, and what may be added. */
 interface Site {
+  readonly layer: string;
+  /** Whether a pooling layer reads the result. */
+  readonly feedsPool: boolean;
   /** Names of the inputs: activations, then parameters. */
   readonly inputs: readonly string[];
   /** Shape of the first input, at the size the network was built for. */
   readonly shape: Shape;
-  /** The weights of the op's second input. */
-  weight(): Tensor;
   /** Writes the last node, the one whose result is the op's. */
   last(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes']): void;
   /** Writes a node before it and gives the name of its result. */
@@ -20,43 +21,45 @@ interface Site {
   constant(role: string, type: Initializer['type'], shape: Shape, read: Initializer['read']): string;
 }
 
+/**
+ * The smallest number above 0. ONNX Runtime (seen in 1.30) merges a Pad of 0 into the MaxPool behind it, whose padding
+ * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone.
+ */
+const almostZero = Float32Array.of(2 ** -149);
+
 type Lowering<K extends OpName> = (site: Site, attributes: OpAttributes[K]) => void;
 
 /** How each op is written in ONNX's standard operators (github.com/onnx/onnx/blob/main/docs/Operators.md, opset 17). */
 const lowerings = {
-  conv2d(site, { kernel, stride, padding, dilation, groups }) {
-    const [x, , ...bias] = site.inputs;
-    const attributes = { strides: stride, group: groups };
-    if (padding === 'same' && Math.max(...dilation) > 1 && Math.max(...stride) > 1) {
-      // auto_pad knows no dilation, and these zeros depend on the picture's size: lay zeros into the kernel instead.
-      const wide = dilatedSize(kernel, dilation);
-      const shape = [...site.weight().shape.slice(0, 2), ...wide];
-      const name = site.constant('dilated', 'float32', shape, () => dilate(site.weight(), wide, dilation));
-      site.last('Conv', [x, name, ...bias], { ...attributes, kernel_shape: wide, ...pads('same', wide, stride) });
-    } else
-      site.last('Conv', site.inputs, {
-        ...attributes,
-        kernel_shape: kernel,
-        dilations: dilation,
-        ...pads(padding, dilatedSize(kernel, dilation), stride),
-      });
-  },
+  conv2d: (site, { kernel, stride, padding, dilation, groups }) =>
+    site.last('Conv', site.inputs, {
+      kernel_shape: kernel,
+      strides: stride,
+      dilations: dilation,
+      group: groups,
+      ...pads(site, padding, kernel, stride, dilation),
+    }),
   batchNorm: (site, { epsilon }) => site.last('BatchNormalization', site.inputs, { epsilon: { float: epsilon } }),
   relu: (site) => site.last('Relu', site.inputs),
   maxPool: (site, { kernel, stride, padding }) =>
-    site.last('MaxPool', site.inputs, { kernel_shape: kernel, strides: stride, ...pads(padding, kernel, stride) }),
+    site.last('MaxPool', site.inputs, {
+      kernel_shape: kernel,
+      strides: stride,
+      ...pads(site, padding, kernel, stride),
+    }),
   avgPool: (site, { kernel, stride, padding, countPadding }) =>
     site.last('AveragePool', site.inputs, {
       kernel_shape: kernel,
       strides: stride,
       count_include_pad: countPadding ? 1 : 0,
-      ...pads(padding, kernel, stride),
+      ...pads(site, padding, kernel, stride),
     }),
   globalAvgPool: (site) => site.last('Flatten', [site.before('GlobalAveragePool', site.inputs)], { axis: 1 }),
   pad(site, { channels, spatial: [top, left, bottom, right] }) {
     const sides = BigInt64Array.from([0, channels[0], top, left, 0, channels[1], bottom, right], BigInt);
     const name = site.constant('pads', 'int64', [8], () => sides);
-    site.last('Pad', [...site.inputs, name], { mode: 'constant' });
+    const value = site.feedsPool ? [site.constant('zero', 'float32', [], () => almostZero)] : [];
+    site.last('Pad', [...site.inputs, name, ...value], { mode: 'constant' });
   },
   add: (site) => site.last('Add', site.inputs),
   flatten(site, { channelsLast }) {
@@ -94,9 +97,12 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
       }
     };
     const site: Site = {
+      layer: node.name,
+      feedsPool: graph.nodes.some(
+        ({ op, inputs }) => (op === 'maxPool' || op === 'avgPool') && inputs.includes(node.outputs[0]),
+      ),
       inputs: node.inputs.map(nameOf),
       shape: shapes[node.inputs[0]],
-      weight: () => weights.get(parameters.get(nameOf(node.inputs[1]))?.name as string) as Tensor,
       last: (type, inputs, attributes) => write(type, node.name, nameOf(node.outputs[0]), inputs, attributes),
       before(type, inputs, attributes) {
         const result = fresh(`${node.name}.${type.toLowerCase()}`);
@@ -152,29 +158,31 @@ function nameValues(graph: Graph): { names: Map<number, string>; fresh(wish: str
   return { names, fresh };
 }
 
-/** The zeros as ONNX's attributes; `auto_pad` only where they depend on the picture's size. */
-function pads(padding: Padding, kernel: Pair, stride: Pair): Record<string, OnnxAttribute> {
+/**
+ * The zeros as ONNX's attributes; `auto_pad` only where they depend on the picture's size.
+ * @throws ENGINE for the two settings of `same` that ONNX Runtime refuses, and no published network has.
+ */
+function pads(
+  { layer }: Site,
+  padding: Padding,
+  kernel: Pair,
+  stride: Pair,
+  dilation?: Pair,
+): Record<string, OnnxAttribute> {
   if (padding !== 'same') return { pads: padding };
-  if (stride.some((step, axis) => step > 1 && kernel[axis] > 1)) return { auto_pad: 'SAME_UPPER' };
-  const [height, width] = kernel.map((size) => size - 1);
-  return { pads: [height >> 1, width >> 1, height - (height >> 1), width - (width >> 1)] };
-}
-
-const dilatedSize = (kernel: Pair, dilation: Pair): Pair => [
-  (kernel[0] - 1) * dilation[0] + 1,
-  (kernel[1] - 1) * dilation[1] + 1,
-];
-
-/** The kernel with `dilation − 1` zeros between its elements. */
-function dilate(weight: Tensor, [height, width]: Pair, dilation: Pair): Float32Array {
-  const [out, channels, kernelH, kernelW] = weight.shape;
-  const from = weight.data;
-  const to = new Float32Array(sizeOf([out, channels, height, width]));
-  for (let i = 0; i < from.length; i++) {
-    const x = i % kernelW;
-    const y = Math.floor(i / kernelW) % kernelH;
-    const plane = Math.floor(i / (kernelW * kernelH));
-    to[(plane * height + y * dilation[0]) * width + x * dilation[1]] = from[i];
+  const reach = kernel.map((size, axis) => (size - 1) * (dilation?.[axis] ?? 1));
+  if (stride.every((step, axis) => step === 1 || reach[axis] === 0)) {
+    const [height, width] = reach;
+    return { pads: [height >> 1, width >> 1, height - (height >> 1), width - (width >> 1)] };
   }
-  return to;
+  const trouble = dilation
+    ? dilation.some((step) => step > 1) && 'a stride together with a dilation'
+    : stride.some((step, axis) => step > kernel[axis]) && 'a stride larger than its window';
+  if (trouble)
+    throw new ResidualError(
+      'ENGINE',
+      `layer "${layer}" has padding "same" and ${trouble}, which ONNX Runtime cannot do; give its padding as numbers or use engine "reference"`,
+      { layer },
+    );
+  return { auto_pad: 'SAME_UPPER' };
 }

@@ -36,5 +36,5 @@ export interface OrtRuntime {
   readonly providers: ReadonlyMap<string, string>;
 }
 
-/** Errors only: warnings about layouts and shapes are of no use to whoever reads the terminal. */
-export const quiet = 3;
+/** Nothing is logged but what ends the process: errors are thrown as well, and warnings are of no use to a reader. */
+export const quiet = { logLevel: 'fatal', logSeverityLevel: 4 } as const;

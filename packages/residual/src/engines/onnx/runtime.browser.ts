@@ -1,6 +1,6 @@
 import { ResidualError } from '../../errors.js';
 import type { BackendOptions } from '../backend.js';
-import type { Ort, OrtRuntime } from './ort.js';
+import { type Ort, type OrtRuntime, quiet } from './ort.js';
 
 const loaded = new Map<'webgpu' | 'cpu', Promise<OrtRuntime>>();
 
@@ -20,7 +20,7 @@ export const processor = (): { model: string; cores: number } => ({
 async function load(build: 'webgpu' | 'cpu', threads: number): Promise<OrtRuntime> {
   try {
     const ort = await (build === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web/wasm'));
-    ort.env.logLevel = 'error';
+    ort.env.logLevel = quiet.logLevel;
     ort.env.wasm.numThreads = crossOriginIsolated ? threads : 1;
     const providers = new Map([['cpu', 'wasm']]);
     if ('gpu' in navigator) providers.set('webgpu', 'webgpu');

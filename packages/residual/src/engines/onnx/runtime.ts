@@ -1,7 +1,7 @@
 import { availableParallelism, cpus } from 'node:os';
 import { ResidualError } from '../../errors.js';
 import type { BackendOptions } from '../backend.js';
-import type { Ort, OrtRuntime } from './ort.js';
+import { type Ort, type OrtRuntime, quiet } from './ort.js';
 
 let loaded: Promise<OrtRuntime> | undefined;
 
@@ -41,7 +41,7 @@ async function load(threads: number): Promise<OrtRuntime> {
 
 async function loadNative(): Promise<OrtRuntime> {
   const { default: ort } = await import('onnxruntime-node');
-  ort.env.logLevel = 'error';
+  ort.env.logLevel = quiet.logLevel;
   return {
     ort: ort as unknown as Ort,
     runtime: `onnxruntime-node ${ort.env.versions.node}`,
@@ -51,7 +51,7 @@ async function loadNative(): Promise<OrtRuntime> {
 
 async function loadWasm(threads: number): Promise<OrtRuntime> {
   const ort = await import('onnxruntime-web'); // Its build for Node: "/wasm" is for pages only.
-  ort.env.logLevel = 'error';
+  ort.env.logLevel = quiet.logLevel;
   ort.env.wasm.numThreads = threads;
   return {
     ort: ort as unknown as Ort,

@@ -65,7 +65,7 @@ async function createSession(
       executionProviders: [provider],
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'all',
-      logSeverityLevel: quiet,
+      logSeverityLevel: quiet.logSeverityLevel,
     });
   } catch (error) {
     throw new ResidualError('ENGINE', `${runtime} cannot load ${graph.name} on "${device}": ${firstLine(error)}`, {
