@@ -1,5 +1,5 @@
 import { ResidualError } from '../errors.js';
-import { type Decoded, type Pixels, turns } from './pixels.js';
+import { type Decoded, type Origin, type Pixels, turns } from './pixels.js';
 import type { Decoding, Plan, Step } from './plan.js';
 import { resize, type Size } from './resize.js';
 
@@ -124,44 +124,50 @@ export function rangeOf(plan: Plan): { least: number; greatest: number } {
  * @throws ARGUMENT as `stagesOf`.
  */
 export function explainPlan(plan: Plan, { pixels, origin }: Decoded): string[] {
-  const turned = origin.turned > 1 ? `, ${turns[origin.turned]} (EXIF orientation ${origin.turned})` : '';
-  const alpha = origin.alpha
-    ? decodingOf(plan) === 'default'
-      ? ', transparency laid over white'
-      : ', transparency dropped'
-    : '';
   const stages = stagesOf(plan, pixels);
+  const lines = stages.map((stage) =>
+    stage.step.step === 'decode' ? decodeWords(origin, stage.step.as) : words(stage),
+  );
   const end = stages.at(-1)?.after ?? pixels;
-  const lines = stages.map(({ step, before, after, left = 0, top = 0 }): [string, string] => {
-    const change =
-      before.width === after.width && before.height === after.height
-        ? `${sizeText(before)} already`
-        : `${sizeText(before)} → ${sizeText(after)}`;
-    switch (step.step) {
-      case 'decode':
-        return [
-          'decode',
-          `${origin.format.toUpperCase()}, ${sizeText(origin)}, ${origin.colours}, ${origin.bits} bits, as ${step.as}${turned}${alpha}`,
-        ];
-      case 'resizeShortSide':
-        return ['resize', `short side to ${step.size}, ${step.filter}: ${change}`];
-      case 'resize':
-        return ['resize', `to ${step.width}×${step.height}, ${step.filter}, proportions given up: ${change}`];
-      case 'centerCrop': {
-        const padded = left < 0 || top < 0 ? ', black added' : '';
-        return ['crop', `centre ${step.width}×${step.height}, from x ${left}, y ${top}${padded}: ${change}`];
-      }
-      case 'reverseChannels':
-        return ['channels', 'RGB → BGR'];
-      case 'scale':
-        return ['scale', `value × ${factorText(step.factor)}${step.offset === 0 ? '' : ` ${signed(step.offset)}`}`];
-      case 'normalize':
-        return ['normalize', `(value − [${step.mean.join(', ')}]) / [${step.deviation.join(', ')}]`];
-    }
-  });
   const { least, greatest } = rangeOf(plan);
   lines.push(['input', `[1, 3, ${end.height}, ${end.width}] float32, values ${round4(least)} … ${round4(greatest)}`]);
   return lines.map(([name, text]) => `${name.padEnd(11)}${text}`);
+}
+
+function decodeWords(origin: Origin, as: Decoding): [string, string] {
+  const facts = [
+    origin.format.toUpperCase(),
+    sizeText(origin),
+    origin.colours,
+    `${origin.bits} bits`,
+    ...(origin.turned > 1 ? [`${turns[origin.turned]} (EXIF orientation ${origin.turned})`] : []),
+    ...(origin.alpha ? [as === 'default' ? 'transparency laid over white' : 'transparency dropped'] : []),
+  ];
+  return ['decode', `as ${as}: ${facts.join(', ')}`];
+}
+
+function words({ step, before, after, left = 0, top = 0 }: Stage): [string, string] {
+  const same = before.width === after.width && before.height === after.height;
+  const change = same ? `${sizeText(before)} already` : `${sizeText(before)} → ${sizeText(after)}`;
+  switch (step.step) {
+    case 'decode':
+      return ['decode', `as ${step.as}`];
+    case 'resizeShortSide':
+      return ['resize', `short side to ${step.size}, ${step.filter}: ${change}`];
+    case 'resize':
+      return ['resize', `to ${sizeText(step)}, ${step.filter}, proportions given up: ${change}`];
+    case 'centerCrop':
+      return [
+        'crop',
+        `centre ${sizeText(step)} from x ${left}, y ${top}${left < 0 || top < 0 ? ', black added' : ''}: ${change}`,
+      ];
+    case 'reverseChannels':
+      return ['channels', 'RGB → BGR'];
+    case 'scale':
+      return ['scale', `value × ${factorText(step.factor)}${step.offset === 0 ? '' : ` ${signed(step.offset)}`}`];
+    case 'normalize':
+      return ['normalize', `(value − [${step.mean.join(', ')}]) / [${step.deviation.join(', ')}]`];
+  }
 }
 
 const movesPixels = ({ step }: Step): boolean =>
