@@ -31,6 +31,10 @@ export function decodingOf(plan: Plan): Decoding {
   return first.as;
 }
 
+/** The same plan with another decoding. */
+export const withDecoding = (plan: Plan, as: Decoding): Plan =>
+  plan.map((step) => (step.step === 'decode' ? { ...step, as } : step));
+
 /**
  * The sizes a picture goes through. Rounding as in torchvision's transforms: Resize cuts the longer side down to a
  * whole number, CenterCrop rounds half to even.

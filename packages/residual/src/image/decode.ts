@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { ResidualError } from '../errors.js';
 import { decodeBmp } from './bmp.js';
+import { type GifFrame, readGifFrame } from './gif.js';
 import { readJpegHeader } from './jpeg.js';
 import { cmykToRgb, type Decoded, defaultPixelLimit, formatOf, type Origin, type Pixels, toRgb } from './pixels.js';
 import type { Decoding } from './plan.js';
@@ -50,7 +51,10 @@ export async function decode(
         { file: name, width, height, limit: pixelLimit },
       );
     const origin = options.autoOrient ? facts.origin : { ...facts.origin, turned: 1 };
-    return { pixels: await rawPixels(sharp(bytes, options), facts, as), origin };
+    const frame = format === 'gif' && as === 'pillow' ? readGifFrame(bytes) : undefined;
+    const pixels = await rawPixels(sharp(frame?.opaque ?? bytes, options), facts, as);
+    if (frame) fillAround(pixels, frame);
+    return { pixels, origin };
   } catch (error) {
     if (error instanceof ResidualError) throw error;
     const reason = error instanceof Error ? error.message.split('\n')[0].trim() : String(error);
@@ -74,8 +78,6 @@ export async function encodePng({ width, height, data }: Pixels): Promise<Uint8A
 /** What decides how sharp is asked, beside what is told to people. */
 interface Facts {
   readonly origin: Origin;
-  /** CMYK stored upside down: Pillow takes that for granted in JPEG, libvips only undoes it where Adobe's marker is. */
-  readonly inverted: boolean;
   /** 16-bit grey, which Pillow cuts at 255 on its way to RGB. */
   readonly clips: boolean;
 }
@@ -103,7 +105,6 @@ function jpegFacts(bytes: Uint8Array, name: string): Facts {
       bits: header.bits,
       alpha: false,
     },
-    inverted: colours === 'cmyk' && !header.adobe,
     clips: false,
   };
 }
@@ -137,7 +138,6 @@ async function otherFacts(
       bits: about.bitsPerSample ?? (about.depth === 'ushort' ? 16 : 8),
       alpha: about.hasAlpha,
     },
-    inverted: false,
     clips,
   };
 }
@@ -149,7 +149,7 @@ async function rawPixels(picture: import('sharp').Sharp, facts: Facts, as: Decod
       .toColourspace('cmyk')
       .raw()
       .toBuffer({ resolveWithObject: true });
-    return { width: info.width, height: info.height, data: cmykToRgb(data, facts.inverted) };
+    return { width: info.width, height: info.height, data: cmykToRgb(data) };
   }
   if (as === 'pillow' && facts.clips) {
     const { data, info } = await picture
@@ -165,6 +165,14 @@ async function rawPixels(picture: import('sharp').Sharp, facts: Facts, as: Decod
     height: info.height,
     data: toRgb(data, info.channels, as === 'default' ? 'white' : 'drop'),
   };
+}
+
+function fillAround({ width, height, data }: Pixels, frame: GifFrame): void {
+  const inside = (x: number, y: number): boolean =>
+    x >= frame.left && x < frame.left + frame.width && y >= frame.top && y < frame.top + frame.height;
+  if (inside(0, 0) && inside(width - 1, height - 1)) return;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) if (!inside(x, y)) data.set(frame.around, (y * width + x) * 3);
 }
 
 async function read(input: string | Uint8Array | Blob): Promise<{ name: string; bytes: Uint8Array }> {

@@ -6,14 +6,12 @@ export interface JpegHeader {
   readonly components: number;
   /** EXIF orientation, 1–8. */
   readonly orientation: number;
-  /** Adobe's marker is there: four-component pictures with it are stored inverted. */
-  readonly adobe: boolean;
 }
 
-/** Reads the markers before the first scan (ITU T.81, annex B; Adobe's APP14; EXIF in APP1). Never throws. */
+/** Reads the markers before the first scan (ITU T.81, annex B; EXIF in APP1). Never throws. */
 export function readJpegHeader(bytes: Uint8Array): JpegHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const header = { width: 0, height: 0, bits: 8, components: 0, orientation: 1, adobe: false };
+  const header = { width: 0, height: 0, bits: 8, components: 0, orientation: 1 };
   let at = 2;
   while (at + 4 <= bytes.length) {
     if (bytes[at] !== 0xff || bytes[at + 1] === 0xff) {
@@ -35,8 +33,7 @@ export function readJpegHeader(bytes: Uint8Array): JpegHeader {
       header.height = view.getUint16(body + 1);
       header.width = view.getUint16(body + 3);
       header.components = bytes[body + 5];
-    } else if (marker === 0xee && startsWith(bytes, body, 'Adobe')) header.adobe = true;
-    else if (marker === 0xe1 && startsWith(bytes, body, 'Exif\0\0'))
+    } else if (marker === 0xe1 && startsWith(bytes, body, 'Exif\0\0'))
       header.orientation = exifOrientation(view, body + 6, end) ?? header.orientation;
     at = Math.max(end, at + 2);
   }

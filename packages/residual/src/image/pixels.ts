@@ -61,15 +61,12 @@ export function formatOf(bytes: Uint8Array): PictureFormat | undefined {
   return undefined;
 }
 
-/** One red, green, blue value from cyan, magenta, yellow, black as Pillow computes it (Convert.c, cmyk2rgb). */
-export function cmykToRgb(cmyk: Uint8Array, inverted: boolean): Uint8Array {
+/** Cyan, magenta, yellow, black (0 = no ink) to red, green, blue as Pillow computes it (Convert.c, cmyk2rgb). */
+export function cmykToRgb(cmyk: Uint8Array): Uint8Array {
   const rgb = new Uint8Array((cmyk.length / 4) * 3);
-  const flip = inverted ? 255 : 0;
   for (let i = 0, o = 0; i < cmyk.length; i += 4, o += 3) {
-    const light = 255 - (cmyk[i + 3] ^ flip);
-    rgb[o] = Math.max(0, light - over255((cmyk[i] ^ flip) * light));
-    rgb[o + 1] = Math.max(0, light - over255((cmyk[i + 1] ^ flip) * light));
-    rgb[o + 2] = Math.max(0, light - over255((cmyk[i + 2] ^ flip) * light));
+    const light = 255 - cmyk[i + 3];
+    for (let c = 0; c < 3; c++) rgb[o + c] = Math.max(0, light - over255(cmyk[i + c] * light));
   }
   return rgb;
 }

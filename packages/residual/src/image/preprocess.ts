@@ -1,5 +1,6 @@
 import { decode } from '#decode';
-import { type Applied, applyPlan, decodingOf } from './apply.js';
+import { ResidualError } from '../errors.js';
+import { type Applied, applyPlan, decodingOf, withDecoding } from './apply.js';
 import type { Origin } from './pixels.js';
 import type { Decoding, Plan } from './plan.js';
 
@@ -12,7 +13,7 @@ export interface Preprocessed extends Applied {
  * plain data, so that another thread can do it.
  *
  * @param as the decoding; the plan's own when left out
- * @throws what `decode` and `applyPlan` throw; messages of the latter do not name the file
+ * @throws what `decode` and `applyPlan` throw
  */
 export async function preprocess(
   input: string | Uint8Array | Blob,
@@ -20,5 +21,10 @@ export async function preprocess(
   as: Decoding = decodingOf(plan),
 ): Promise<Preprocessed> {
   const { pixels, origin } = await decode(input, as);
-  return { ...applyPlan(pixels, plan), origin };
+  try {
+    return { ...applyPlan(pixels, withDecoding(plan, as)), origin };
+  } catch (error) {
+    if (!(error instanceof ResidualError) || error.code !== 'IMAGE') throw error;
+    throw new ResidualError(error.code, `${origin.name}: ${error.message}`, { ...error.details, file: origin.name });
+  }
 }
