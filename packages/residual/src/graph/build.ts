@@ -1,6 +1,6 @@
 import { ResidualError } from '../errors.js';
 import { formatShape, type Shape, sameShape } from '../tensor.js';
-import { type Graph, type Node, nodeShapes, type Parameter } from './graph.js';
+import type { Graph, Node, Parameter } from './graph.js';
 import { type OpAttributes, type OpName, ops, type Padding, type Pair, type ParameterRole } from './ops.js';
 
 /** A result while a network is being built: hand it to the next layer. */
@@ -38,9 +38,7 @@ interface Window extends Named {
 /** Starts a network: pictures of `channels × height × width`. */
 export function input(size: { channels?: number; height: number; width: number; name?: string }): Value {
   const { channels = 3, height, width, name = 'input' } = size;
-  for (const [what, n] of Object.entries({ channels, height, width }))
-    if (!Number.isInteger(n) || n < 1)
-      throw new ResidualError('ARGUMENT', `expected a positive integer for ${what} but received ${n}`);
+  positive(name, { channels, height, width });
   const shape = [1, channels, height, width];
   const draft: Draft = {
     input: { value: 0, name, shape },
@@ -61,10 +59,11 @@ export function conv2d(
 ): Value {
   const { kernel = 1, stride = 1, padding = 0, dilation = 1, groups = 1, bias = true } = options;
   const [channels] = x.shape.slice(1);
+  positive(options.name ?? 'conv2d', { filters, kernel, stride, dilation, groups });
   if (filters % groups || channels % groups)
     throw new ResidualError(
       'GRAPH',
-      `layer "${options.name}": ${channels} → ${filters} channels cannot be split into ${groups} groups`,
+      `layer "${options.name ?? 'conv2d'}": ${channels} → ${filters} channels cannot be split into ${groups} groups`,
     );
   const weight = [filters, channels / groups, ...pair(kernel)];
   return layer(
@@ -72,7 +71,13 @@ export function conv2d(
     'conv2d',
     options.name,
     [x],
-    { kernel: pair(kernel), stride: pair(stride), padding: sides(padding), dilation: pair(dilation), groups },
+    {
+      kernel: pair(kernel),
+      stride: pair(stride),
+      padding: sides(padding, options.name ?? 'conv2d'),
+      dilation: pair(dilation),
+      groups,
+    },
     [
       { role: 'weight', suffix: 'weight', shape: weight, initial: 'he' },
       ...(bias ? [{ role: 'bias', suffix: 'bias', shape: [filters], initial: 'zeros' } as const] : []),
@@ -121,7 +126,7 @@ export function zeroPad(
 ): Value {
   return layer(x.draft, 'pad', options.name, [x], {
     channels: options.channels ?? [0, 0],
-    spatial: sides(spatial) as Exclude<Padding, 'same'>,
+    spatial: sides(spatial, options.name ?? 'zero_padding2d') as Exclude<Padding, 'same'>,
   });
 }
 
@@ -157,6 +162,7 @@ export function dense(x: Value, units: number, options: Named & { bias?: boolean
       'GRAPH',
       `layer "${options.name ?? 'dense'}" takes [N, features] but received ${formatShape(x.shape, true)}; put flatten() or globalAvgPool() before it`,
     );
+  positive(options.name ?? 'dense', { units });
   return layer(x.draft, 'dense', options.name, [x], {}, [
     { role: 'weight', suffix: 'weight', shape: [units, x.shape[1]], initial: 'glorot' },
     ...(options.bias === false ? [] : [{ role: 'bias', suffix: 'bias', shape: [units], initial: 'zeros' } as const]),
@@ -164,8 +170,14 @@ export function dense(x: Value, units: number, options: Named & { bias?: boolean
 }
 
 /** Drops a share `rate` of the elements while training; the identity otherwise. */
-export const dropout = (x: Value, rate: number, options: Named = {}): Value =>
-  layer(x.draft, 'dropout', options.name, [x], { rate });
+export function dropout(x: Value, rate: number, options: Named = {}): Value {
+  if (!(rate >= 0 && rate < 1))
+    throw new ResidualError(
+      'ARGUMENT',
+      `layer "${options.name ?? 'dropout'}": expected a rate from 0 to below 1 but received ${rate}`,
+    );
+  return layer(x.draft, 'dropout', options.name, [x], { rate });
+}
 
 export const softmax = (x: Value, options: Named = {}): Value => layer(x.draft, 'softmax', options.name, [x], {});
 
@@ -181,9 +193,20 @@ export function inBlock(x: Value, name: string, body: () => Value): Value {
   }
 }
 
-/** Closes the construction: the network from its input to `outputs`, by name; the first is the main one. */
+/**
+ * Closes the construction: the network from its input to `outputs`, by name; the first is the main one.
+ * @throws ARGUMENT without outputs; GRAPH when they come from two inputs.
+ */
 export function network(name: string, outputs: Record<string, Value>, features: Record<string, Value> = {}): Graph {
-  const { draft } = Object.values(outputs)[0];
+  const [main, ...others] = [...Object.values(outputs), ...Object.values(features)];
+  if (!main || !Object.keys(outputs).length)
+    throw new ResidualError('ARGUMENT', `network "${name}" needs at least one output but received none`);
+  const { draft } = main;
+  if (others.some((value) => value.draft !== draft))
+    throw new ResidualError(
+      'GRAPH',
+      `network "${name}" has outputs of two different networks; start both from one input()`,
+    );
   return {
     name,
     inputs: [draft.input],
@@ -216,12 +239,19 @@ function layer<K extends OpName>(
     if (from.draft !== draft)
       throw new ResidualError('GRAPH', `layer "${name}" joins two different networks`, { layer: name });
 
+  // Asked first, so that a layer that does not fit leaves no trace in the network.
+  const [shape] = ops[op].shapes(
+    [...inputs, ...parameters].map((from) => from.shape),
+    attributes,
+    name,
+  );
+
   const values = parameters.map(({ role, suffix, shape, initial }) => {
     const value = draft.shapes.push(shape) - 1;
     draft.parameters.push({ value, name: `${name}.${suffix}`, shape, role, initial });
     return value;
   });
-  const id = draft.shapes.length;
+  const id = draft.shapes.push(shape) - 1;
   const block = draft.block === undefined ? {} : { block: draft.block };
   const node = {
     op,
@@ -231,8 +261,6 @@ function layer<K extends OpName>(
     attributes,
     ...block,
   } as Node;
-  const [shape] = nodeShapes(node, draft.shapes);
-  draft.shapes.push(shape);
   draft.nodes.push(node);
   draft.names.add(name);
   return { id, shape, draft };
@@ -260,11 +288,30 @@ function repair(main: Shape, shortcut: Shape): string {
 
 const pair = (size: Size): Pair => (typeof size === 'number' ? [size, size] : size);
 
-const sides = (padding: number | Padding): Padding =>
-  typeof padding === 'number' ? [padding, padding, padding, padding] : padding;
+function sides(padding: number | Padding, layer: string): Padding {
+  if (padding === 'same') return padding;
+  const zeros = typeof padding === 'number' ? ([padding, padding, padding, padding] as const) : padding;
+  if (!zeros.every((n) => Number.isInteger(n) && n >= 0))
+    throw new ResidualError(
+      'ARGUMENT',
+      `layer "${layer}": expected whole numbers, 0 or more, for padding but received ${padding}`,
+      { layer },
+    );
+  return zeros;
+}
 
-const poolWindow = ({ kernel, stride = kernel, padding = 0 }: Window & { kernel: Size }) => ({
-  kernel: pair(kernel),
-  stride: pair(stride),
-  padding: sides(padding),
-});
+function poolWindow({ name = 'pool', kernel, stride = kernel, padding = 0 }: Window & { kernel: Size }) {
+  positive(name, { kernel, stride });
+  return { kernel: pair(kernel), stride: pair(stride), padding: sides(padding, name) };
+}
+
+/** Sizes and counts are whole and at least 1. */
+function positive(layer: string, settings: Record<string, Size>): void {
+  for (const [what, value] of Object.entries(settings))
+    if (!pair(value).every((n) => Number.isInteger(n) && n > 0))
+      throw new ResidualError(
+        'ARGUMENT',
+        `layer "${layer}": expected a positive integer for ${what} but received ${value}`,
+        { layer },
+      );
+}
