@@ -3,30 +3,100 @@ import { type ByteSource, checkRange, damaged, readBytes } from './source.js';
 /** The address that means "none": all bits set, which no exact number is. */
 export const undefinedAddress = Number.POSITIVE_INFINITY;
 
-/** Reads little-endian fields one after another; a read beyond the end throws a RangeError. */
-export interface Cursor {
-  readonly left: number;
-  u8(): number;
-  u16(): number;
-  u32(): number;
-  /** 8 bytes; `undefinedAddress` when all bits are set, and a value that no file reaches stays one. */
-  u64(): number;
-  /** An unsigned number of 1 to 8 bytes. */
-  unsigned(bytes: number): number;
-  signed(bytes: number): number;
-  f32(): number;
-  f64(): number;
-  skip(bytes: number): void;
+const utf8 = new TextDecoder();
+
+/**
+ * Reads little-endian fields one after another; a read beyond the end throws a RangeError. A class, because opening a
+ * file makes ten thousand of them and closures cost a hundred milliseconds of garbage collection.
+ */
+export class Cursor {
+  #at = 0;
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  #take(length: number): number {
+    if (!(length >= 0 && length <= this.left)) throw new RangeError('beyond the end');
+    this.#at += length;
+    return this.#at - length;
+  }
+
+  skip(length: number): void {
+    this.#take(length);
+  }
+
+  u8(): number {
+    return this.#bytes[this.#take(1)];
+  }
+
+  u16(): number {
+    return this.unsigned(2);
+  }
+
+  u32(): number {
+    return this.unsigned(4);
+  }
+
+  /** `undefinedAddress` when all bits are set; a value beyond 2^53 is rounded and stays one that no file reaches. */
+  u64(): number {
+    const low = this.u32();
+    const high = this.u32();
+    return low === 0xffffffff && high === 0xffffffff ? undefinedAddress : high * 2 ** 32 + low;
+  }
+
+  /** An unsigned number of `length` bytes. */
+  unsigned(length: number): number {
+    const from = this.#take(length);
+    let value = 0;
+    for (let i = from + length - 1; i >= from; i--) value = value * 256 + this.#bytes[i];
+    return value;
+  }
+
+  signed(length: number): number {
+    const value = this.unsigned(length);
+    const half = 2 ** (8 * length - 1);
+    return value >= half ? value - 2 * half : value;
+  }
+
+  float(length: 4 | 8): number {
+    const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset + this.#take(length), length);
+    return length === 4 ? view.getFloat32(0, true) : view.getFloat64(0, true);
+  }
+
   /** The next bytes as a cursor of their own. */
-  cut(bytes: number): Cursor;
-  /** All of its bytes, copied. */
-  copy(): Uint8Array;
+  cut(length: number): Cursor {
+    const from = this.#take(length);
+    return new Cursor(this.#bytes.subarray(from, from + length));
+  }
+
+  /** The next bytes, copied. */
+  copy(length: number): Uint8Array {
+    const from = this.#take(length);
+    return this.#bytes.slice(from, from + length);
+  }
+
   /** The next bytes as text, up to a zero. */
-  text(bytes: number): string;
+  text(length: number): string {
+    const from = this.#take(length);
+    return textOf(this.#bytes.subarray(from, from + length));
+  }
+
   /** Text at a place from the beginning, up to a zero or the end. */
-  textAt(offset: number): string;
-  /** Fills `target` with the next bytes, of which there are `available`. */
-  copyTo(target: Uint8Array, available: number): void;
+  textAt(offset: number): string {
+    if (!(offset >= 0 && offset <= this.#bytes.length)) throw new RangeError('beyond the end');
+    return textOf(this.#bytes.subarray(offset));
+  }
+}
+
+function textOf(bytes: Uint8Array): string {
+  const zero = bytes.indexOf(0);
+  return utf8.decode(zero < 0 ? bytes : bytes.subarray(0, zero));
 }
 
 /** Metadata of a file through a small cache of pages: HDF5 scatters it in pieces of some hundred bytes. */
@@ -63,8 +133,8 @@ export function openBytes(source: ByteSource): Bytes {
       checkRange(source, address, length);
       const first = Math.floor(address / pageSize);
       const offset = address - first * pageSize;
-      if (offset + length <= pageSize) return cursor((await page(first)).subarray(offset, offset + length));
-      return cursor(await readBytes(source, address, length));
+      if (offset + length <= pageSize) return new Cursor((await page(first)).subarray(offset, offset + length));
+      return new Cursor(await readBytes(source, address, length));
     },
     async into(target, address) {
       checkRange(source, address, target.length);
@@ -72,68 +142,6 @@ export function openBytes(source: ByteSource): Bytes {
     },
     renew() {
       reads = 0;
-    },
-  };
-}
-
-const utf8 = new TextDecoder();
-
-export function cursor(bytes: Uint8Array): Cursor {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = 0;
-  const take = (length: number): number => {
-    if (!(length >= 0 && length <= bytes.length - at)) throw new RangeError('beyond the end');
-    at += length;
-    return at - length;
-  };
-  const text = (from: number, to: number): string => {
-    const zero = bytes.subarray(from, to).indexOf(0);
-    return utf8.decode(bytes.subarray(from, zero < 0 ? to : from + zero));
-  };
-  const unsigned = (length: number): number => {
-    const from = take(length);
-    let value = 0;
-    for (let i = length - 1; i >= 0; i--) value = value * 256 + bytes[from + i];
-    return value;
-  };
-  const u32 = () => view.getUint32(take(4), true);
-  return {
-    get left() {
-      return bytes.length - at;
-    },
-    u8: () => bytes[take(1)],
-    u16: () => view.getUint16(take(2), true),
-    u32,
-    u64() {
-      const low = u32();
-      const high = u32();
-      return low === 0xffffffff && high === 0xffffffff ? undefinedAddress : high * 2 ** 32 + low;
-    },
-    unsigned,
-    signed(length) {
-      const value = unsigned(length);
-      const half = 2 ** (8 * length - 1);
-      return value >= half ? value - 2 * half : value;
-    },
-    f32: () => view.getFloat32(take(4), true),
-    f64: () => view.getFloat64(take(8), true),
-    skip: take,
-    cut(length) {
-      const from = take(length);
-      return cursor(bytes.subarray(from, from + length));
-    },
-    copy: () => bytes.slice(),
-    text(length) {
-      const from = take(length);
-      return text(from, from + length);
-    },
-    textAt(offset) {
-      if (!(offset >= 0 && offset <= bytes.length)) throw new RangeError('beyond the end');
-      return text(offset, bytes.length);
-    },
-    copyTo(target, available) {
-      const from = take(Math.max(available, target.length));
-      target.set(bytes.subarray(from, from + target.length));
     },
   };
 }

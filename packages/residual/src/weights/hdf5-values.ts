@@ -86,8 +86,8 @@ export async function readValues(
   if (kind !== 'number') return undefined;
   const number = () => {
     if (unsigned) return body.unsigned(size);
-    if (dtype === 'float64') return body.f64();
-    if (dtype === 'float32') return body.f32();
+    if (dtype === 'float64') return body.float(8);
+    if (dtype === 'float32') return body.float(4);
     return dtype === 'uint8' || dtype === 'bool' ? body.u8() : body.signed(size);
   };
   if (dtype === 'float16' || dtype === 'bfloat16') return undefined;

@@ -1,7 +1,7 @@
 import { ResidualError } from '../errors.js';
 import { bytesPerElement, sharedBytes, sizeOf } from '../tensor.js';
 import type { TensorInfo } from './checkpoint.js';
-import { type Bytes, type Cursor, cursor, openBytes, signature, undefinedAddress } from './hdf5-bytes.js';
+import { type Bytes, Cursor, openBytes, signature, undefinedAddress } from './hdf5-bytes.js';
 import { readFilters, undoFilters } from './hdf5-filters.js';
 import { type HdfValue, readDataspace, readDatatype, readValues } from './hdf5-values.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
@@ -128,9 +128,9 @@ async function readObject(source: ByteSource, bytes: Bytes, address: number): Pr
       const flags = block.u8();
       block.skip(modern ? (ordered ? 2 : 0) : 3);
       if (modern && block.left < size) break; // a gap too small for a message
-      const body = block.cut(size);
       if (messages.length + blocks.length > maxMessages) throw damaged(source, 'an HDF5 object header has no end');
       if (type === message.continuation) {
+        const body = block.cut(size);
         const [offset, extent] = [body.u64(), body.u64()];
         // The newer blocks begin with a signature and end with a checksum.
         blocks.push(modern ? { at: offset + 4, length: extent - 8 } : { at: offset, length: extent });
@@ -138,7 +138,8 @@ async function readObject(source: ByteSource, bytes: Bytes, address: number): Pr
       }
       if (flags & 2 && (type === message.datatype || type === message.dataspace || type === message.attribute))
         throw unsupported(source, 'it shares HDF5 header messages between objects; copy it with h5repack');
-      if (read.has(type)) messages.push({ type, body: body.copy() });
+      if (read.has(type)) messages.push({ type, body: block.copy(size) });
+      else block.skip(size);
     }
   }
   return { address, messages };
@@ -146,7 +147,7 @@ async function readObject(source: ByteSource, bytes: Bytes, address: number): Pr
 
 const find = (object: HdfObject, type: number): Cursor | undefined => {
   const found = object.messages.find((one) => one.type === type);
-  return found && cursor(found.body);
+  return found && new Cursor(found.body);
 };
 
 async function readLinks(source: ByteSource, bytes: Bytes, group: HdfObject): Promise<Map<string, number>> {
@@ -187,7 +188,7 @@ async function readLinks(source: ByteSource, bytes: Bytes, group: HdfObject): Pr
   }
   for (const { type, body } of group.messages) {
     if (type !== message.link) continue;
-    const link = cursor(body);
+    const link = new Cursor(body);
     link.skip(1);
     const flags = link.u8();
     const kind = flags & 8 ? link.u8() : 0;
@@ -253,7 +254,7 @@ async function readAttribute(
 ): Promise<HdfValue | undefined> {
   for (const one of object.messages) {
     if (one.type !== message.attribute) continue;
-    const body = cursor(one.body);
+    const body = new Cursor(one.body);
     const version = body.u8();
     body.skip(1);
     const [nameSize, typeSize, spaceSize] = [body.u16(), body.u16(), body.u16()];
@@ -292,7 +293,7 @@ async function readDataset(source: ByteSource, bytes: Bytes, object: HdfObject, 
       `a dataset of it has HDF5 layout ${version}.${kind}, which is not read; copy it with h5repack --high=0`,
     );
   if (kind === 0) {
-    layout.copyTo(target, layout.u16());
+    target.set(layout.copy(layout.u16()).subarray(0, target.length));
     return target;
   }
   if (kind === 1) {

@@ -1,6 +1,7 @@
 import { unknownName } from '../errors.js';
 import { type Checkpoint, checkTotal, type TensorInfo, tensorOver } from './checkpoint.js';
-import { type HdfFile, type HdfObject, type HdfValue, hdfErrors, openHdf5 } from './hdf5.js';
+import { type HdfFile, type HdfObject, hdfErrors, openHdf5 } from './hdf5.js';
+import type { HdfValue } from './hdf5-values.js';
 import { parseJson } from './json.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
 

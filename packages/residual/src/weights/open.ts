@@ -106,7 +106,7 @@ async function openZipped(source: ByteSource): Promise<Checkpoint> {
   if (members.has('model.weights.h5') || (members.has('config.json') && members.has('metadata.json')))
     throw unsupported(
       source,
-      'it is a Keras 3 archive (.keras), which is not supported yet; in Python: keras.models.load_model(path).save_weights("weights.h5") of Keras 2, or model.save("model.h5")',
+      'it is a Keras 3 archive (.keras), which is not supported yet; in Python: keras.models.load_model(path).save("model.h5")',
     );
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
     throw unsupported(source, 'it is a NumPy archive (.npz), which is not supported; save the weights as safetensors');
