@@ -15,7 +15,7 @@ export interface BundledModel {
 export const bundled = {
   'resnet8-cifar10': {
     weights: new URL('../../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.url),
-    preprocess: 'raw',
+    preprocess: 'raw255',
     classes: cifar10Classes,
     licence: 'Apache-2.0',
     source: 'mlcommons/tiny, benchmark/training/image_classification/trained_models/pretrainedResnet.h5',

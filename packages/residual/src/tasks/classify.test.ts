@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { resnet18 } from '../models/resnet.js';
 import { tensor } from '../tensor.js';
 import { python, shared, temporaryFolder } from '../testing.js';
-import { classify, rankRow, softmax } from './classify.js';
+import { classify, type Prediction, rankRow, softmax } from './classify.js';
 import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 
@@ -55,7 +55,7 @@ describe.skipIf(!shared)('forty photographs of ImageNet against PyTorch', () => 
       .filter((file) => file.endsWith('.JPEG'))
       .slice(0, 5)
       .map((file) => join(pictures, file));
-    const rows = [];
+    const rows: (Prediction[] | undefined)[] = [];
     for await (const row of classify.each(model, files, { batch: 5 })) rows.push(row.predictions);
     const alone = await Promise.all(files.map((file) => classify(model, file)));
     alone.forEach((predictions, i) => {

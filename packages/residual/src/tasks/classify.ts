@@ -1,7 +1,8 @@
 import { ResidualError } from '../errors.js';
-import { checkInputRange } from '../image/input-range.js';
+import { inputRangeWarning } from '../image/input-range.js';
 import type { PictureInput } from '../image/pixels.js';
-import { preprocess } from '../image/thread.js';
+import type { Preprocessed } from '../image/preprocess.js';
+import { preprocessAside } from '../image/thread.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { outputsOf } from './custom.js';
@@ -41,7 +42,7 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
   requireClassifier(model);
   const x = isTensor(picture)
     ? batchOfOne(model, picture)
-    : toTensor([await preprocess(picture, model.record.plan, options)]);
+    : toTensor([await preprocessAside(picture, model.record.plan, options)]);
   const output = await model.predict(x, options);
   return rank(model, output, 0, options);
 }
@@ -77,9 +78,9 @@ export const classify = Object.assign(one, { each });
 
 async function classifyGroup(model: Model, files: readonly string[], options: ClassifyOptions): Promise<Row[]> {
   const inputs = await Promise.all(
-    files.map((file) => preprocess(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
+    files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
-  const good = inputs.filter((input) => !(input instanceof ResidualError));
+  const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
   const output = good.length ? await model.predict(toTensor(good), options) : undefined;
   let next = 0;
   return inputs.map((input, i) => {
@@ -145,7 +146,7 @@ function batchOfOne(model: Model, x: Tensor): Tensor {
       'ARGUMENT',
       `expected one preprocessed picture [1, C, H, W] but received ${formatShape(x.shape)}; model.predict takes batches`,
     );
-  const warning = checkInputRange(x, model.record.plan);
+  const warning = inputRangeWarning(x, model.record.plan);
   if (warning) console.warn(`${model.name}: ${warning}`);
   return x;
 }

@@ -35,9 +35,9 @@ export function choosePlan(
     return { preprocess: options.preprocess, plan: preset(options.preprocess, size) };
   if (!config || naming.dialect === undefined) {
     notes.push(
-      `${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 ("raw"), --preprocess says otherwise`,
+      `${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 ("raw255"), --preprocess says otherwise`,
     );
-    return { preprocess: 'raw', plan: preset('raw', size) };
+    return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
   const name = customaryPreset(config, naming.dialect);
   if (name === 'torchvision')

@@ -1,5 +1,6 @@
 import { decode } from '#decode';
 import { ResidualError } from '../errors.js';
+import { transformValues } from '../image/apply.js';
 import type { PictureInput, Pixels } from '../image/pixels.js';
 import type { Decoding, Filter, Plan } from '../image/plan.js';
 import { preset } from '../image/presets.js';
@@ -24,7 +25,7 @@ export async function loadImage(
 ): Promise<Pixels> {
   const { targetSize, interpolation = 'nearest', decode: as = 'pillow' } = options;
   const { pixels } = await decode(picture, as);
-  return targetSize ? resize(pixels, targetSize[1], targetSize[0], interpolation) : pixels;
+  return targetSize ? resize(pixels, { height: targetSize[0], width: targetSize[1] }, interpolation) : pixels;
 }
 
 /** Pixels as a tensor `[3, H, W]` of 0–255: Keras' `img_to_array`, but channels first, as everything here. */
@@ -58,20 +59,16 @@ export function preprocessInput(x: Tensor, by: Pick<Model, 'record'> | string): 
   const [n, channels, height, width] = x.shape;
   const plan: Plan = typeof by === 'string' ? preset(by, { height, width }) : by.record.plan;
   const plane = height * width;
-  const data = x.data.slice();
+  const data = new Float32Array(x.data.length);
   for (let picture = 0; picture < n; picture++) {
-    const of = (c: number) => data.subarray((picture * channels + c) * plane, (picture * channels + c + 1) * plane);
-    for (const step of plan) {
-      if (step.step === 'reverseChannels') {
-        const red = of(0).slice();
-        of(0).set(of(2));
-        of(2).set(red);
-      } else if (step.step === 'scale')
-        for (let c = 0; c < channels; c++) each(of(c), (v) => Math.fround(v * step.factor) + step.offset);
-      else if (step.step === 'normalize')
-        for (let c = 0; c < channels; c++)
-          each(of(c), (v) => Math.fround(v - Math.fround(step.mean[c])) / Math.fround(step.deviation[c]));
-    }
+    const at = picture * channels * plane;
+    const planes = [0, 1, 2].map((from) => ({
+      from,
+      values: x.data.slice(at + from * plane, at + (from + 1) * plane),
+    }));
+    transformValues(plan, planes).forEach(({ values }, c) => {
+      data.set(values, at + c * plane);
+    });
   }
   return { ...x, data };
 }
@@ -107,8 +104,4 @@ function sumsToOne({ data, shape: [n, outputs] }: Tensor): boolean {
     if (values.some((v) => v < 0) || Math.abs(values.reduce((a, b) => a + b, 0) - 1) > 1e-3) return false;
   }
   return true;
-}
-
-function each(values: Float32Array, of: (value: number) => number): void {
-  for (let i = 0; i < values.length; i++) values[i] = of(values[i]);
 }

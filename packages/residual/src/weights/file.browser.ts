@@ -5,7 +5,8 @@ import { type ByteSource, blobSource } from './source.js';
  * Opens a URL for reading at any place: by HTTP ranges where the server has them, else by one download.
  * @throws FILE when the server does not answer with the file.
  */
-export async function openFile(url: string): Promise<ByteSource> {
+export async function openFile(from: string | URL): Promise<ByteSource> {
+  const url = String(from);
   const first = await request(url, { headers: { range: 'bytes=0-0' } });
   const size = Number(/\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1] ?? Number.NaN);
   if (first.status !== 206 || !Number.isSafeInteger(size)) return blobSource(await first.blob(), url);

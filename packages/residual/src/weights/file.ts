@@ -1,5 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
 import type { ByteSource } from './source.js';
 
@@ -22,7 +23,8 @@ function fileError(path: string, error: unknown): ResidualError {
  * Opens a file for reading at any place. Nothing is read yet.
  * @throws FILE when it does not exist, is a folder or may not be read.
  */
-export async function openFile(path: string): Promise<ByteSource> {
+export async function openFile(from: string | URL): Promise<ByteSource> {
+  const path = typeof from === 'string' ? from : fileURLToPath(from);
   let handle: FileHandle;
   let size: number;
   try {

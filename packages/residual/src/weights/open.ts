@@ -2,15 +2,18 @@ import { ResidualError } from '../errors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type ByteSource, blobSource, bytesSource, readBytes, unsupported } from './source.js';
 
+/** A path (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
+export type CheckpointInput = string | URL | Uint8Array | Blob | ByteSource;
+
 /**
  * Opens a weight file of any known format, told apart by its content, never by its name. Readers are imported when
  * their format turns up.
- * @param input a path (in a page: a URL), bytes, a Blob or any source. A source given here is closed with the
+ * @param input a source given here is closed with the
  * checkpoint, or at once when it is refused.
  * @throws FILE when it cannot be read; WEIGHTS_FORMAT when it is damaged or something else, saying what it looks like;
  * WEIGHTS_UNSAFE when its pickle names anything but tensors.
  */
-export async function openCheckpoint(input: string | Uint8Array | Blob | ByteSource): Promise<Checkpoint> {
+export async function openCheckpoint(input: CheckpointInput): Promise<Checkpoint> {
   const source = await sourceOf(input);
   try {
     return await openByContent(source);
@@ -20,8 +23,8 @@ export async function openCheckpoint(input: string | Uint8Array | Blob | ByteSou
   }
 }
 
-async function sourceOf(input: string | Uint8Array | Blob | ByteSource): Promise<ByteSource> {
-  if (typeof input === 'string') return (await import('#file')).openFile(input);
+async function sourceOf(input: CheckpointInput): Promise<ByteSource> {
+  if (typeof input === 'string' || input instanceof URL) return (await import('#file')).openFile(input);
   if (input instanceof Uint8Array) return bytesSource(input);
   if (input instanceof Blob) return blobSource(input, 'name' in input ? String(input.name) : 'blob');
   return input;
