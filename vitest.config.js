@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['packages/*/dist/**/*.test.js', 'test/dist/**/*.test.js'],
     exclude: ['**/node_modules/**'],
+    reporters: ['default', './scripts/count-reporter.js'],
     testTimeout: 60_000,
   },
 });

@@ -1,2 +1,52 @@
-export { type ErrorCode, ResidualError } from './errors.js';
-export { type Tensor, tensor } from './tensor.js';
+// What users import. Every name here is meant for them; the rest of the library is free to change.
+
+export { type EngineFacts, type EngineName, engineReport } from './engines/index.js';
+export { type ErrorCode, errorTable, ResidualError } from './errors.js';
+export {
+  add,
+  avgPool,
+  batchNorm,
+  conv2d,
+  dense,
+  dropout,
+  flatten,
+  globalAvgPool,
+  inBlock,
+  input,
+  maxPool,
+  network,
+  relu,
+  softmax,
+  type Value,
+  zeroPad,
+} from './graph/build.js';
+export { drawing } from './graph/drawing.js';
+export { type Graph, inferShapes } from './graph/graph.js';
+export { type Summary, summary } from './graph/summary.js';
+export type { PictureInput, Pixels } from './image/pixels.js';
+export type { Decoding, Filter, Plan, Step } from './image/plan.js';
+export { preset, presetNames } from './image/presets.js';
+export { resize } from './image/resize.js';
+export { type BlockOptions, basicBlock, bottleneck, convBlock, identityBlock, type Shortcut } from './models/blocks.js';
+export { bundled } from './models/bundled.js';
+export { type ClassLabel, cifar10Classes, imagenetClasses, parseClasses } from './models/classes.js';
+export { initialise } from './models/initialise.js';
+export {
+  build,
+  type FamilyName,
+  family,
+  type ResNetConfig,
+  type ResNetOptions,
+  resnet,
+  resnet18,
+  resnet34,
+  resnet50,
+  resnet101,
+  resnet152,
+} from './models/resnet.js';
+export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type Inspection, inspect } from './tasks/inspect.js';
+export { type LoadOptions, load } from './tasks/load.js';
+export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
+export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
+export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';

@@ -1,27 +1,46 @@
 import type { Graph } from '../graph/graph.js';
 import type { Tensor, Weights } from '../tensor.js';
 
+export type EngineName = 'onnx' | 'reference';
+
+/** Where ONNX Runtime computes: its execution providers. */
+export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
+
 export interface CompileOptions {
   readonly weights: Weights;
   /** Names of outputs, features or layers wanted; the graph's own outputs when left out. */
-  readonly outputs?: readonly string[];
-  /** Threads the engine may use; the number of cores when left out. */
-  readonly threads?: number;
-  readonly precision?: 'f32';
-  /** onnx only: ONNX Runtime's execution provider. */
-  readonly device?: 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
+  readonly outputs?: readonly string[] | undefined;
+  /** Threads the engine may use; the number of cores when left out. In WebAssembly the first model's choice holds for all. */
+  readonly threads?: number | undefined;
+  readonly precision?: 'f32' | undefined;
+  /** onnx only; `cpu` when left out. */
+  readonly device?: Device | undefined;
 }
 
 /** A network made ready on an engine. Batches of any size, pictures of any size the network takes. */
 export interface Executable {
-  /** Feeds by input name, `[N, C, H, W]`; answers by the names asked for at compile time. */
-  run(inputs: Readonly<Record<string, Tensor>>, options?: { signal?: AbortSignal }): Promise<Record<string, Tensor>>;
+  /**
+   * Feeds by input name, `[N, C, H, W]`; answers by the names asked for at compile time. Runs are done one after the
+   * other, in order; the calling thread is never blocked. Inputs are copied at once, unless they lie in shared memory:
+   * then leave them as they are until the answer has come.
+   * @throws GRAPH when an input is missing, unknown or does not fit; ABORTED; DISPOSED; ENGINE.
+   */
+  run(
+    inputs: Readonly<Record<string, Tensor>>,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Record<string, Tensor>>;
+  /** Frees the engine's memory once the runs under way are done. */
   dispose(): Promise<void>;
 }
 
 export interface Engine {
-  readonly name: 'reference' | 'onnx';
+  readonly name: EngineName;
   /** Whether it can run here: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
-  available(): Promise<{ ok: true; runtime: string } | { ok: false; reason: string }>;
+  available(): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
+  /**
+   * Makes a network ready. The first time, the engine also checks itself on a small network against plain loops.
+   * @throws UNKNOWN_NAME for an output; WEIGHTS_MISMATCH when a weight is missing or has another shape;
+   * MISSING_PACKAGE; ENGINE when the device is not there or the self-check fails.
+   */
   compile(graph: Graph, options: CompileOptions): Promise<Executable>;
 }

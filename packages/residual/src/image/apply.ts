@@ -92,11 +92,25 @@ export function applyPlan(pixels: Pixels, plan: Plan): Applied {
 }
 
 /** For each channel of the result: the channel it comes from and what the values 0–255 become. */
-export function valueTables(plan: Plan): { from: number; values: Float32Array }[] {
+export function valueTables(plan: Plan): Channel[] {
+  return transformValues(
+    plan,
+    [0, 1, 2].map((from) => ({ from, values: Float32Array.from({ length: 256 }, (_, value) => value) })),
+  );
+}
+
+/** Values of one channel, and the channel of the picture they come from. */
+export interface Channel {
+  readonly from: number;
+  readonly values: Float32Array;
+}
+
+/** Carries out a plan's steps that change values, in place, on three channels of 0–255; they come back in the plan's order. */
+export function transformValues(plan: Plan, picture: readonly Channel[]): Channel[] {
   const { fround } = Math;
-  let channels = [0, 1, 2].map((from) => ({ from, values: Float32Array.from({ length: 256 }, (_, value) => value) }));
+  let channels = [...picture];
   for (const step of plan) {
-    if (step.step === 'reverseChannels') channels = channels.reverse();
+    if (step.step === 'reverseChannels') channels = channels.toReversed();
     else if (step.step === 'scale')
       for (const { values } of channels)
         values.forEach((x, i) => {

@@ -1,3 +1,6 @@
+/** A picture by path (in a page: URL), as the bytes of its file, or as a Blob. */
+export type PictureInput = string | Uint8Array | Blob;
+
 /** A picture: 8 bits a channel, `data[(y · width + x) · 3 + c]`, c = red, green, blue. */
 export interface Pixels {
   readonly width: number;

@@ -1,7 +1,7 @@
 import { decode } from '#decode';
 import { ResidualError } from '../errors.js';
 import { type Applied, applyPlan, decodingOf, withDecoding } from './apply.js';
-import type { Origin } from './pixels.js';
+import type { Origin, PictureInput } from './pixels.js';
 import type { Decoding, Plan } from './plan.js';
 
 export interface Preprocessed extends Applied {
@@ -16,7 +16,7 @@ export interface Preprocessed extends Applied {
  * @throws what `decode` and `applyPlan` throw
  */
 export async function preprocess(
-  input: string | Uint8Array | Blob,
+  input: PictureInput,
   plan: Plan,
   as: Decoding = decodingOf(plan),
 ): Promise<Preprocessed> {

@@ -1,4 +1,6 @@
-import type { AnyTensor, DType, Shape } from '../tensor.js';
+import { ResidualError } from '../errors.js';
+import { type AnyTensor, bytesPerElement, type DataOf, type DType, type Shape, sizeOf } from '../tensor.js';
+import type { ByteSource } from './source.js';
 
 export type WeightFormat = 'torch-zip' | 'torch-legacy' | 'safetensors' | 'keras-h5';
 
@@ -24,4 +26,44 @@ export interface Checkpoint {
   /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
   read(name: string): Promise<AnyTensor>;
   close(): Promise<void>;
+}
+
+const arrayOf: { [D in DType]: new (buffer: ArrayBufferLike, offset: number, length: number) => DataOf[D] } = {
+  float64: Float64Array,
+  float32: Float32Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  int16: Int16Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  bool: Uint8Array,
+};
+
+/** Sees little-endian `bytes`, which begin at a multiple of the element size, as a tensor; copies nothing. */
+export function tensorOver({ dtype, shape }: TensorInfo, bytes: Uint8Array): AnyTensor {
+  const data = new arrayOf[dtype](bytes.buffer, bytes.byteOffset, bytes.byteLength / bytesPerElement[dtype]);
+  return { dtype, shape, data } as AnyTensor;
+}
+
+/** Bytes of a tensor's values. */
+export const byteLength = ({ dtype, shape }: TensorInfo): number => sizeOf(shape) * bytesPerElement[dtype];
+
+/**
+ * Refuses a table of contents whose tensors together are out of proportion to the file: views that repeat one
+ * storage a thousand times, compression bombs, datasets that were never written. Weights that share storage or are
+ * compressed stay far below eight times the file.
+ * @throws WEIGHTS_FORMAT
+ */
+export function checkTotal(source: ByteSource, tensors: Iterable<TensorInfo>): void {
+  let total = 0;
+  for (const info of tensors) total += byteLength(info);
+  const limit = 8 * source.size + 2 ** 28;
+  if (total <= limit) return;
+  throw new ResidualError(
+    'WEIGHTS_FORMAT',
+    `${source.name}: its tensors claim ${total} bytes, more than a file of ${source.size} bytes can mean (limit ${limit}); it is damaged or made to exhaust memory`,
+    { file: source.name, total, limit },
+  );
 }

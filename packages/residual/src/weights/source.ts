@@ -62,3 +62,18 @@ export function blobSource(blob: Blob, name = 'blob'): ByteSource {
     async close() {},
   };
 }
+
+/** `x.pth: WHAT; it is damaged or cut off, fetch it again` as an error. */
+export function damaged(source: ByteSource, what: string, cause?: unknown): ResidualError {
+  return new ResidualError(
+    'WEIGHTS_FORMAT',
+    `${source.name}: ${what}; it is damaged or cut off, fetch it again`,
+    { file: source.name },
+    { cause },
+  );
+}
+
+/** `x.onnx: WHAT` as an error: a file that may be whole but that is not read here. */
+export function unsupported(source: ByteSource, what: string): ResidualError {
+  return new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${what}`, { file: source.name });
+}

@@ -1,0 +1,95 @@
+import { nearest, ResidualError } from 'residual/errors';
+
+/** One option of a verb. Without `parse` it is a switch; with it, `value` names the argument in the help. */
+export interface Flag {
+  readonly help: string;
+  readonly short?: string;
+  readonly value?: string;
+  readonly preset?: string | number;
+  readonly parse?: (text: string, flag: string) => unknown;
+}
+
+/** The options of a verb by their name in camel case: `minProbability` is `--min-probability`. */
+export type Flags = Readonly<Record<string, Flag>>;
+
+type ValueOf<F> = F extends { parse: (text: string, flag: string) => infer Value } ? Value : true;
+
+/** What a verb receives for its flags: those with a preset always, the others when they were given. */
+export type OptionsOf<F> = {
+  readonly [K in keyof F as F[K] extends { preset: unknown } ? K : never]: ValueOf<F[K]>;
+} & {
+  readonly [K in keyof F as F[K] extends { preset: unknown } ? never : K]?: ValueOf<F[K]>;
+};
+
+/** `minProbability` as it is typed: `--min-probability`. */
+export const flagName = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** A whole number from `least` to `most`. */
+export const integer =
+  (least: number, most: number) =>
+  (text: string, flag: string): number => {
+    const value = Number(text);
+    if (/^[+-]?\d+$/.test(text) && value >= least && value <= most) return value;
+    throw refused(`an integer from ${least} to ${most}`, flag, text);
+  };
+
+/** A number from `least` to `most`. */
+export const number =
+  (least: number, most: number) =>
+  (text: string, flag: string): number => {
+    const value = Number(text);
+    if (text.trim() !== '' && value >= least && value <= most) return value;
+    throw refused(`a number from ${least} to ${most}`, flag, text);
+  };
+
+/** One of a few words. */
+export const oneOf =
+  <const Word extends string>(...words: readonly Word[]) =>
+  (text: string, flag: string): Word => {
+    const word = words.find((known) => known === text);
+    if (word !== undefined) return word;
+    const near = nearest(text, words);
+    throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text, near && `; did you mean ${near}?`);
+  };
+
+/** Any text but the empty one. */
+export const text = (given: string, flag: string): string => {
+  if (given.trim() !== '') return given;
+  throw refused('a name or a path', flag, given);
+};
+
+const refused = (expected: string, flag: string, received: string, hint = '') =>
+  new ResidualError('ARGUMENT', `Expected ${expected} for ${flag} but received ${received || 'nothing'}${hint}`, {
+    flag,
+    received,
+  });
+
+/** `--json`, the same for every verb that has it. */
+export const json = { help: 'print JSON for programs; errors too, on stderr' } as const satisfies Flag;
+
+export const classifyFlags = {
+  model: { value: 'name', short: 'm', help: 'architecture or bundled model; see `residual models`', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
+  top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
+  minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
+  batch: { value: 'n', short: 'b', help: 'pictures computed together', parse: integer(1, 1024) },
+  engine: {
+    value: 'name',
+    help: 'auto, onnx, onednn or reference',
+    parse: oneOf('auto', 'onnx', 'onednn', 'reference'),
+    preset: 'auto',
+  },
+  device: {
+    value: 'name',
+    help: 'for the engine onnx: cpu, webgpu, coreml, dml or cuda',
+    parse: oneOf('cpu', 'webgpu', 'coreml', 'dml', 'cuda'),
+  },
+  precision: { value: 'type', help: 'numbers the engine computes with: f32', parse: oneOf('f32') },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },
+  labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  explainPreprocessing: { help: 'print each step with its sizes for each picture' },
+  saveInput: { value: 'file', help: 'write what the network saw of the picture as a PNG', parse: text },
+  json,
+} as const satisfies Flags;

@@ -1,0 +1,26 @@
+import type { Graph } from '../graph/graph.js';
+import type { Tensor, Weights } from '../tensor.js';
+import type { CompileOptions } from './engine.js';
+
+/** A network made ready inside the worker thread; its outputs are those of the graph it was made from. */
+export interface Program {
+  /** The results' memory belongs to the caller. */
+  run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  dispose(): Promise<void>;
+}
+
+export type BackendOptions = Pick<CompileOptions, 'threads' | 'device'>;
+
+export interface Runtime {
+  /** What it runs on, such as `onnxruntime-node 1.30.0`. */
+  readonly runtime: string;
+  /** Why it is not the better one. */
+  readonly note?: string;
+}
+
+/** An engine's own half, inside the worker thread. What it is given was checked on the other side. */
+export interface Backend {
+  /** Throws MISSING_PACKAGE, ENGINE when it cannot run here. */
+  runtime(options: BackendOptions): Promise<Runtime>;
+  compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program>;
+}

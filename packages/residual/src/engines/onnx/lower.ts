@@ -1,0 +1,188 @@
+import { ResidualError } from '../../errors.js';
+import { type Graph, inferShapes } from '../../graph/graph.js';
+import type { OpAttributes, OpName, Padding, Pair } from '../../graph/ops.js';
+import type { Shape, Tensor, Weights } from '../../tensor.js';
+import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
+
+/** One op to be written: where it reads, where it writes, and what may be added. */
+interface Site {
+  readonly layer: string;
+  /** Whether a pooling layer reads the result. */
+  readonly feedsPool: boolean;
+  /** Names of the inputs: activations, then parameters. */
+  readonly inputs: readonly string[];
+  /** Shape of the first input, at the size the network was built for. */
+  readonly shape: Shape;
+  /** Writes the last node, the one whose result is the op's. */
+  last(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes']): void;
+  /** Writes a node before it and gives the name of its result. */
+  before(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes']): string;
+  /** Adds a constant and gives its name. */
+  constant(role: string, type: Initializer['type'], shape: Shape, read: Initializer['read']): string;
+}
+
+/**
+ * The smallest number above 0. ONNX Runtime (seen in 1.30) merges a Pad of 0 into the MaxPool behind it, whose padding
+ * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone.
+ */
+const almostZero = Float32Array.of(2 ** -149);
+
+type Lowering<K extends OpName> = (site: Site, attributes: OpAttributes[K]) => void;
+
+/** How each op is written in ONNX's standard operators (github.com/onnx/onnx/blob/main/docs/Operators.md, opset 17). */
+const lowerings = {
+  conv2d: (site, { kernel, stride, padding, dilation, groups }) =>
+    site.last('Conv', site.inputs, {
+      kernel_shape: kernel,
+      strides: stride,
+      dilations: dilation,
+      group: groups,
+      ...pads(site, padding, kernel, stride, dilation),
+    }),
+  batchNorm: (site, { epsilon }) => site.last('BatchNormalization', site.inputs, { epsilon: { float: epsilon } }),
+  relu: (site) => site.last('Relu', site.inputs),
+  maxPool: (site, { kernel, stride, padding }) =>
+    site.last('MaxPool', site.inputs, {
+      kernel_shape: kernel,
+      strides: stride,
+      ...pads(site, padding, kernel, stride),
+    }),
+  avgPool: (site, { kernel, stride, padding, countPadding }) =>
+    site.last('AveragePool', site.inputs, {
+      kernel_shape: kernel,
+      strides: stride,
+      count_include_pad: countPadding ? 1 : 0,
+      ...pads(site, padding, kernel, stride),
+    }),
+  globalAvgPool: (site) => site.last('Flatten', [site.before('GlobalAveragePool', site.inputs)], { axis: 1 }),
+  pad(site, { channels, spatial: [top, left, bottom, right] }) {
+    const sides = BigInt64Array.from([0, channels[0], top, left, 0, channels[1], bottom, right], BigInt);
+    const name = site.constant('pads', 'int64', [8], () => sides);
+    const value = site.feedsPool ? [site.constant('zero', 'float32', [], () => almostZero)] : [];
+    site.last('Pad', [...site.inputs, name, ...value], { mode: 'constant' });
+  },
+  add: (site) => site.last('Add', site.inputs),
+  flatten(site, { channelsLast }) {
+    const rows =
+      channelsLast && site.shape.length === 4
+        ? [site.before('Transpose', site.inputs, { perm: [0, 2, 3, 1] })]
+        : site.inputs;
+    site.last('Flatten', rows, { axis: 1 });
+  },
+  dense: (site) => site.last('Gemm', site.inputs, { transB: 1 }),
+  dropout: (site) => site.last('Identity', site.inputs),
+  softmax: (site) => site.last('Softmax', site.inputs, { axis: -1 }),
+} satisfies { [K in OpName]: Lowering<K> };
+
+/**
+ * A graph and its weights as an ONNX model. Batch, height and width of the inputs may vary; inputs, parameters, layers
+ * and outputs keep their names. A weight's data is read once, when the model's bytes are written.
+ */
+export function lower(graph: Graph, weights: Weights): OnnxModel {
+  const nodes: OnnxNode[] = [];
+  const initializers = new Map<string, Initializer>();
+  const shapes = inferShapes(graph);
+  const { names, fresh } = nameValues(graph);
+  const nameOf = (value: number): string => names.get(value) as string;
+  const parameters = new Map(graph.parameters.map((parameter) => [nameOf(parameter.value), parameter]));
+
+  for (const node of graph.nodes) {
+    const write = (type: string, name: string, result: string, inputs: readonly string[], attributes = {}) => {
+      nodes.push({ name, type, inputs, outputs: [result], attributes });
+      for (const input of inputs) {
+        const parameter = parameters.get(input);
+        if (parameter === undefined) continue;
+        const read = () => (weights.get(parameter.name) as Tensor).data;
+        initializers.set(input, { name: input, type: 'float32', shape: parameter.shape, read });
+      }
+    };
+    const site: Site = {
+      layer: node.name,
+      feedsPool: graph.nodes.some(
+        ({ op, inputs }) => (op === 'maxPool' || op === 'avgPool') && inputs.includes(node.outputs[0]),
+      ),
+      inputs: node.inputs.map(nameOf),
+      shape: shapes[node.inputs[0]],
+      last: (type, inputs, attributes) => write(type, node.name, nameOf(node.outputs[0]), inputs, attributes),
+      before(type, inputs, attributes) {
+        const result = fresh(`${node.name}.${type.toLowerCase()}`);
+        write(type, result, result, inputs, attributes);
+        return result;
+      },
+      constant(role, type, shape, read) {
+        const name = fresh(`${node.name}.${role}`);
+        initializers.set(name, { name, type, shape, read });
+        return name;
+      },
+    };
+    // The row and the attributes belong to the same op, which TypeScript cannot see through the union.
+    const lowering = lowerings[node.op] as Lowering<'conv2d'>;
+    lowering(site, node.attributes as OpAttributes['conv2d']);
+  }
+
+  for (const { name, value } of graph.outputs)
+    if (nameOf(value) !== name)
+      nodes.push({ name: fresh(name), type: 'Identity', inputs: [nameOf(value)], outputs: [name], attributes: {} });
+  return {
+    name: graph.name,
+    inputs: graph.inputs.map(({ name, shape: [, ...sizes] }) => ({
+      name,
+      shape: sizes.length === 3 ? ['batch', sizes[0], 'height', 'width'] : ['batch', ...sizes],
+    })),
+    outputs: graph.outputs.map(({ name }) => ({ name })),
+    nodes,
+    initializers: [...initializers.values()],
+  };
+}
+
+/** A name for every value, no two the same: inputs and outputs have theirs, then parameters, then layers' results. */
+function nameValues(graph: Graph): { names: Map<number, string>; fresh(wish: string): string } {
+  const taken = new Set<string>();
+  const names = new Map<number, string>();
+  const fresh = (wish: string): string => {
+    let name = wish;
+    for (let i = 2; taken.has(name); i++) name = `${wish}_${i}`;
+    taken.add(name);
+    return name;
+  };
+  for (const { value, name } of graph.inputs) names.set(value, name);
+  for (const { name } of [...graph.inputs, ...graph.outputs]) {
+    if (taken.has(name))
+      throw new ResidualError('GRAPH', `${graph.name}: two of its inputs and outputs are called "${name}"; rename one`);
+    taken.add(name);
+  }
+  for (const { value, name } of graph.outputs) if (!names.has(value)) names.set(value, name);
+  for (const { value, name } of graph.parameters) if (!names.has(value)) names.set(value, fresh(name));
+  for (const node of graph.nodes)
+    for (const value of node.outputs) if (!names.has(value)) names.set(value, fresh(node.name));
+  return { names, fresh };
+}
+
+/**
+ * The zeros as ONNX's attributes; `auto_pad` only where they depend on the picture's size.
+ * @throws ENGINE for the two settings of `same` that ONNX Runtime refuses, and no published network has.
+ */
+function pads(
+  { layer }: Site,
+  padding: Padding,
+  kernel: Pair,
+  stride: Pair,
+  dilation?: Pair,
+): Record<string, OnnxAttribute> {
+  if (padding !== 'same') return { pads: padding };
+  const reach = kernel.map((size, axis) => (size - 1) * (dilation?.[axis] ?? 1));
+  if (stride.every((step, axis) => step === 1 || reach[axis] === 0)) {
+    const [height, width] = reach;
+    return { pads: [height >> 1, width >> 1, height - (height >> 1), width - (width >> 1)] };
+  }
+  const trouble = dilation
+    ? dilation.some((step) => step > 1) && 'a stride together with a dilation'
+    : stride.some((step, axis) => step > kernel[axis]) && 'a stride larger than its window';
+  if (trouble)
+    throw new ResidualError(
+      'ENGINE',
+      `layer "${layer}" has padding "same" and ${trouble}, which ONNX Runtime cannot do; give its padding as numbers or use engine "reference"`,
+      { layer },
+    );
+  return { auto_pad: 'SAME_UPPER' };
+}

@@ -1,0 +1,40 @@
+/** What we use of ONNX Runtime's JavaScript interface, which is the same in its packages for Node and the web. */
+export interface Ort {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: OrtSessionOptions): Promise<OrtSession>;
+  };
+  readonly Tensor: new (type: 'float32', data: Float32Array, dims: readonly number[]) => OrtTensor;
+}
+
+export interface OrtSessionOptions {
+  executionProviders: string[];
+  intraOpNumThreads?: number;
+  graphOptimizationLevel: 'all';
+  enableCpuMemArena?: boolean;
+  enableMemPattern?: boolean;
+  logSeverityLevel: 0 | 1 | 2 | 3 | 4;
+}
+
+export interface OrtSession {
+  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+  release(): Promise<void>;
+}
+
+export interface OrtTensor {
+  readonly dims: readonly number[];
+  readonly data: unknown;
+}
+
+/** ONNX Runtime as found on this machine. */
+export interface OrtRuntime {
+  readonly ort: Ort;
+  /** Package and version, such as `onnxruntime-node 1.30.0`. */
+  readonly runtime: string;
+  /** Why it is not the faster package. */
+  readonly note?: string;
+  /** Its name of each device it has. */
+  readonly providers: ReadonlyMap<string, string>;
+}
+
+/** Nothing is logged but what ends the process: errors are thrown as well, and warnings are of no use to a reader. */
+export const quiet = { logLevel: 'fatal', logSeverityLevel: 4 } as const;

@@ -1,0 +1,94 @@
+import { loadRuntime, processor } from '#runtime';
+import { ResidualError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
+import { foldBatchNorm } from '../../graph/passes.js';
+import type { Tensor, Weights } from '../../tensor.js';
+import type { Backend, BackendOptions, Program } from '../backend.js';
+import { lower } from './lower.js';
+import { modelBytes } from './model.js';
+import { type OrtRuntime, type OrtSession, quiet } from './ort.js';
+
+/** ONNX Runtime. Its `create` and `run` block the thread that calls them: this half lives in the worker thread. */
+export const onnx: Backend = {
+  async runtime(options) {
+    const { runtime, note } = await loadRuntime(options);
+    return note === undefined ? { runtime } : { runtime, note };
+  },
+  compile,
+};
+
+async function compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program> {
+  const found = await loadRuntime(options);
+  const session = await createSession(found, graph, weights, options);
+  const { Tensor: OrtTensor } = found.ort;
+
+  return {
+    async run(inputs) {
+      const feeds = Object.fromEntries(
+        Object.entries(inputs).map(([name, { data, shape }]) => [
+          name,
+          new OrtTensor('float32', unshared(data), shape),
+        ]),
+      );
+      const results = await session.run(feeds).catch((error: Error) => {
+        throw new ResidualError('ENGINE', `${found.runtime} cannot run ${graph.name}: ${firstLine(error)}`);
+      });
+      return Object.fromEntries(
+        Object.entries(results).map(([name, { data, dims }]): [string, Tensor] => [
+          name,
+          { dtype: 'float32', shape: [...dims], data: data as Float32Array },
+        ]),
+      );
+    },
+    dispose: () => session.release(),
+  };
+}
+
+async function createSession(
+  { ort, providers, runtime }: OrtRuntime,
+  graph: Graph,
+  weights: Weights,
+  { device = 'cpu', threads = processor().cores }: BackendOptions,
+): Promise<OrtSession> {
+  const provider = providers.get(device);
+  if (provider === undefined)
+    throw new ResidualError(
+      'ENGINE',
+      `${runtime} has no device "${device}" here; it has: ${[...providers.keys()].join(', ')}`,
+      { device, devices: [...providers.keys()] },
+    );
+  const folded = foldBatchNorm(graph, weights);
+  // Resizable, so that 100 MB can be given back at once and need not wait for the garbage collector.
+  const bytes = modelBytes(lower(folded.graph, folded.weights), releasable);
+  try {
+    return await ort.InferenceSession.create(bytes, {
+      executionProviders: [provider],
+      intraOpNumThreads: threads,
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: quiet.logSeverityLevel,
+    });
+  } catch (error) {
+    throw new ResidualError('ENGINE', `${runtime} cannot load ${graph.name} on "${device}": ${firstLine(error)}`, {
+      device,
+    });
+  } finally {
+    release(bytes);
+  }
+}
+
+/** What the resizable buffers of ES2024 add; Node 20 has them. */
+interface Resizable extends ArrayBuffer {
+  resize?(length: number): void;
+}
+
+const releasable = (length: number): Uint8Array<ArrayBuffer> => {
+  const Buffer = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => Resizable;
+  return new Uint8Array(new Buffer(length, { maxByteLength: length }));
+};
+
+const release = (bytes: Uint8Array<ArrayBuffer>): void => (bytes.buffer as Resizable).resize?.(0);
+
+/** ONNX Runtime takes no shared memory. */
+const unshared = (data: Float32Array): Float32Array => (data.buffer instanceof ArrayBuffer ? data : data.slice());
+
+const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0];

@@ -1,0 +1,195 @@
+import { type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
+import { type Shape, sizeOf } from '../../tensor.js';
+
+/** Numbers on their way through the network: all arithmetic is in float64, rounded once when it leaves. */
+export interface Activation {
+  readonly shape: Shape;
+  readonly data: Float64Array | Float32Array;
+}
+
+/** Computes one op from its inputs (activations, then parameters) to an output of the given shape. */
+type Kernel<K extends OpName> = (
+  inputs: readonly Activation[],
+  attributes: OpAttributes[K],
+  shape: Shape,
+) => Float64Array | Float32Array;
+
+type Window = { kernel: readonly [number, number]; stride: readonly [number, number] };
+
+/** What each op means, in plain loops. This is the definition that the engines are compared with. */
+export const kernels = {
+  /** out[n, o, y, x] = bias[o] + Σ over (i, ky, kx) of weight[o, i, ky, kx] · in[n, i, y·s + ky·d − p, x·s + kx·d − p]. */
+  conv2d([input, weight, bias], { kernel, stride, padding, dilation, groups }, [batch, outChannels, outH, outW]) {
+    const [, inChannels, inH, inW] = input.shape;
+    const [top, left] = resolvePadding(padding, [inH, inW], kernel, stride, dilation);
+    const [groupIn, groupOut] = [inChannels / groups, outChannels / groups];
+    const out = new Float64Array(batch * outChannels * outH * outW);
+    const [from, by] = [input.data, weight.data];
+    for (let n = 0; n < batch; n++)
+      for (let o = 0; o < outChannels; o++) {
+        const to = (n * outChannels + o) * outH * outW;
+        if (bias !== undefined) out.fill(bias.data[o], to, to + outH * outW);
+        const firstChannel = Math.floor(o / groupOut) * groupIn;
+        for (let i = 0; i < groupIn; i++) {
+          const plane = (n * inChannels + firstChannel + i) * inH * inW;
+          for (let ky = 0; ky < kernel[0]; ky++) {
+            const offsetY = ky * dilation[0] - top;
+            const [y0, y1] = inside(offsetY, stride[0], inH, outH);
+            for (let kx = 0; kx < kernel[1]; kx++) {
+              const w = by[((o * groupIn + i) * kernel[0] + ky) * kernel[1] + kx];
+              const offsetX = kx * dilation[1] - left;
+              const [x0, x1] = inside(offsetX, stride[1], inW, outW);
+              for (let y = y0; y < y1; y++) {
+                const row = plane + (y * stride[0] + offsetY) * inW + offsetX;
+                const outRow = to + y * outW;
+                for (let x = x0; x < x1; x++) out[outRow + x] += w * from[row + x * stride[1]];
+              }
+            }
+          }
+        }
+      }
+    return out;
+  },
+
+  /** (x − mean) / sqrt(variance + epsilon) · gamma + beta, a channel at a time (Ioffe and Szegedy 2015, algorithm 2). */
+  batchNorm([input, gamma, beta, mean, variance], { epsilon }, shape) {
+    const channels = shape[1];
+    const size = sizeOf(shape.slice(2));
+    const out = new Float64Array(input.data.length);
+    for (let plane = 0; plane < out.length / size; plane++) {
+      const c = plane % channels;
+      const scale = gamma.data[c] / Math.sqrt(variance.data[c] + epsilon);
+      for (let i = plane * size; i < (plane + 1) * size; i++)
+        out[i] = (input.data[i] - mean.data[c]) * scale + beta.data[c];
+    }
+    return out;
+  },
+
+  relu([input]) {
+    const out = new Float64Array(input.data);
+    for (let i = 0; i < out.length; i++) out[i] = Math.max(out[i], 0);
+    return out;
+  },
+
+  maxPool([input], { padding, ...window }, shape) {
+    return slide(input, window, resolvePadding(padding, pictureSize(input), window.kernel, window.stride), shape, {
+      start: Number.NEGATIVE_INFINITY,
+      step: Math.max,
+      end: (most) => most,
+    });
+  },
+
+  avgPool([input], { padding, countPadding, ...window }, shape) {
+    const area = window.kernel[0] * window.kernel[1];
+    return slide(input, window, resolvePadding(padding, pictureSize(input), window.kernel, window.stride), shape, {
+      start: 0,
+      step: (sum, x) => sum + x,
+      end: (sum, count) => sum / (countPadding ? area : count),
+    });
+  },
+
+  globalAvgPool([input], _attributes, shape) {
+    const size = input.data.length / sizeOf(shape);
+    const out = new Float64Array(sizeOf(shape));
+    for (let plane = 0; plane < out.length; plane++) {
+      let sum = 0;
+      for (let i = plane * size; i < (plane + 1) * size; i++) sum += input.data[i];
+      out[plane] = sum / size;
+    }
+    return out;
+  },
+
+  pad([input], { channels: [before], spatial: [top, left] }, [batch, outC, outH, outW]) {
+    const [, inC, inH, inW] = input.shape;
+    const out = new Float64Array(batch * outC * outH * outW);
+    for (let n = 0; n < batch; n++)
+      for (let c = 0; c < inC; c++)
+        for (let y = 0; y < inH; y++) {
+          const from = ((n * inC + c) * inH + y) * inW;
+          out.set(input.data.subarray(from, from + inW), ((n * outC + before + c) * outH + top + y) * outW + left);
+        }
+    return out;
+  },
+
+  add([a, b]) {
+    const out = new Float64Array(a.data);
+    for (let i = 0; i < out.length; i++) out[i] += b.data[i];
+    return out;
+  },
+
+  flatten([input], { channelsLast }) {
+    if (!channelsLast || input.shape.length !== 4) return input.data;
+    const [batch, channels, height, width] = input.shape;
+    const size = height * width;
+    const out = new Float64Array(input.data.length);
+    for (let n = 0; n < batch; n++)
+      for (let c = 0; c < channels; c++)
+        for (let i = 0; i < size; i++) out[(n * size + i) * channels + c] = input.data[(n * channels + c) * size + i];
+    return out;
+  },
+
+  dense([input, weight, bias], _attributes, [batch, outFeatures]) {
+    const features = weight.shape[1];
+    const out = new Float64Array(batch * outFeatures);
+    for (let n = 0; n < batch; n++)
+      for (let o = 0; o < outFeatures; o++) {
+        let sum = bias === undefined ? 0 : bias.data[o];
+        for (let i = 0; i < features; i++) sum += input.data[n * features + i] * weight.data[o * features + i];
+        out[n * outFeatures + o] = sum;
+      }
+    return out;
+  },
+
+  dropout: ([input]) => input.data,
+
+  /** exp(x − max) / Σ exp(x − max): the largest is taken off so that nothing overflows. */
+  softmax([input], _attributes, shape) {
+    const size = shape[shape.length - 1];
+    const out = new Float64Array(input.data.length);
+    for (let row = 0; row < out.length; row += size) {
+      let most = Number.NEGATIVE_INFINITY;
+      for (let i = row; i < row + size; i++) most = Math.max(most, input.data[i]);
+      let sum = 0;
+      for (let i = row; i < row + size; i++) {
+        out[i] = Math.exp(input.data[i] - most);
+        sum += out[i];
+      }
+      for (let i = row; i < row + size; i++) out[i] /= sum;
+    }
+    return out;
+  },
+} satisfies { [K in OpName]: Kernel<K> };
+
+/** The outputs `first … end − 1` for which `index · stride + offset` lies in `0 … size − 1`. */
+function inside(offset: number, stride: number, size: number, count: number): [first: number, end: number] {
+  const first = Math.max(0, Math.ceil(-offset / stride));
+  return [first, Math.min(count, Math.floor((size - 1 - offset) / stride) + 1)];
+}
+
+const pictureSize = ({ shape }: Activation): [number, number] => [shape[2], shape[3]];
+
+/** Folds each window's elements that lie in the picture; `end` also gets how many there were. */
+function slide(
+  input: Activation,
+  { kernel, stride }: Window,
+  [top, left]: readonly [number, number, number, number],
+  [batch, channels, outH, outW]: Shape,
+  fold: { start: number; step(so: number, x: number): number; end(so: number, count: number): number },
+): Float64Array {
+  const [inH, inW] = pictureSize(input);
+  const out = new Float64Array(batch * channels * outH * outW);
+  let to = 0;
+  for (let plane = 0; plane < batch * channels; plane++)
+    for (let y = 0; y < outH; y++)
+      for (let x = 0; x < outW; x++) {
+        const y0 = y * stride[0] - top;
+        const x0 = x * stride[1] - left;
+        const [startY, endY] = [Math.max(y0, 0), Math.min(y0 + kernel[0], inH)];
+        const [startX, endX] = [Math.max(x0, 0), Math.min(x0 + kernel[1], inW)];
+        let so = fold.start;
+        for (let iy = startY; iy < endY; iy++)
+          for (let ix = startX; ix < endX; ix++) so = fold.step(so, input.data[(plane * inH + iy) * inW + ix]);
+        out[to++] = fold.end(so, (endY - startY) * (endX - startX));
+      }
+  return out;
+}

@@ -1,0 +1,50 @@
+import { type Graph, inferShapes } from '../../graph/graph.js';
+import type { OpAttributes } from '../../graph/ops.js';
+import type { Tensor, Weights } from '../../tensor.js';
+import type { Backend, Program } from '../backend.js';
+import { type Activation, kernels } from './kernels.js';
+
+/** Plain loops in float64, the judge of all other engines: clear, the same on every machine, and slow. */
+export const reference: Backend = {
+  runtime: async () => ({ runtime: 'plain loops in float64' }),
+  compile: async (graph, weights) => prepare(graph, weights),
+};
+
+function prepare(graph: Graph, weights: Weights): Program {
+  const lastRead = new Map<number, number>();
+  graph.nodes.forEach((node, step) => {
+    for (const value of node.inputs) lastRead.set(value, step);
+  });
+  for (const { value } of graph.outputs) lastRead.set(value, Number.POSITIVE_INFINITY);
+  const parameters = graph.parameters.map(({ value, name }): [number, Activation] => {
+    const { shape, data } = weights.get(name) as Tensor;
+    return [value, { shape, data }];
+  });
+
+  return {
+    async run(inputs) {
+      const values = new Map<number, Activation>(parameters);
+      const shapes = inferShapes(
+        graph,
+        Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape])),
+      );
+      for (const { value, name } of graph.inputs) values.set(value, inputs[name]);
+      graph.nodes.forEach((node, step) => {
+        const given = node.inputs.map((value) => values.get(value) as Activation);
+        const shape = shapes[node.outputs[0]];
+        // The row and the attributes belong to the same op, which TypeScript cannot see through the union.
+        const kernel = kernels[node.op] as (typeof kernels)['conv2d'];
+        values.set(node.outputs[0], { shape, data: kernel(given, node.attributes as OpAttributes['conv2d'], shape) });
+        for (const value of [...node.inputs, ...node.outputs])
+          if ((lastRead.get(value) ?? step) <= step) values.delete(value);
+      });
+      return Object.fromEntries(
+        graph.outputs.map(({ name, value }) => [name, rounded(values.get(value) as Activation)]),
+      );
+    },
+    async dispose() {},
+  };
+}
+
+/** A new float32 tensor: what leaves shares no memory with what came in. */
+const rounded = ({ shape, data }: Activation): Tensor => ({ dtype: 'float32', shape, data: new Float32Array(data) });

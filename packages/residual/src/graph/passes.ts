@@ -1,0 +1,130 @@
+import type { Tensor, Weights } from '../tensor.js';
+import { findValue, type Graph, type Node, type Parameter } from './graph.js';
+
+/**
+ * The part of a graph that the wanted values need, with those as its outputs: named outputs, features or layers, the
+ * graph's own outputs when left out. Nodes and parameters that nothing wanted depends on are dropped, and so is
+ * dropout, which is the identity at inference. Values keep their numbers; inputs stay.
+ * @throws UNKNOWN_NAME with the nearest name.
+ */
+export function prune(graph: Graph, wanted?: readonly string[]): Graph {
+  const same = new Map<number, number>();
+  const origin = (value: number): number => same.get(value) ?? value;
+  const nodes: Node[] = [];
+  for (const node of graph.nodes) {
+    if (node.op === 'dropout') same.set(node.outputs[0], origin(node.inputs[0]));
+    else nodes.push({ ...node, inputs: node.inputs.map(origin) });
+  }
+  const outputs = (wanted ?? graph.outputs.map((output) => output.name)).map((name) => ({
+    name,
+    value: origin(findValue(graph, name)),
+  }));
+  const live = new Set(outputs.map((output) => output.value));
+  const kept: Node[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((value) => live.has(value))) continue;
+    kept.push(node);
+    for (const value of node.inputs) live.add(value);
+  }
+  return {
+    ...graph,
+    nodes: kept.reverse(),
+    outputs,
+    parameters: graph.parameters.filter((parameter) => live.has(parameter.value)),
+    features: Object.fromEntries(
+      Object.entries(graph.features)
+        .map(([name, value]) => [name, origin(value)] as const)
+        .filter(([, value]) => live.has(value)),
+    ),
+  };
+}
+
+/**
+ * Joins every BatchNorm with the convolution or dense layer before it, where nothing else reads that layer's result
+ * and no output of the graph names it: weight′ = weight · s, bias′ = (bias − mean) · s + beta, with
+ * s = gamma / sqrt(variance + epsilon), computed in float64 and rounded once. The joined layer keeps its own name. A
+ * BatchNorm behind anything else stays.
+ *
+ * A joined weight is computed whenever its `data` is read, so that the kernels of a network do not stand twice in
+ * memory: read it once.
+ */
+export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; weights: Weights } {
+  const readers = countReaders(graph);
+  const named = new Map(graph.parameters.map((parameter) => [parameter.value, parameter]));
+  const nodes = new Map<number, Node>();
+  const folded = new Map(weights);
+  let next = 1 + graph.parameters.reduce((most, { value }) => Math.max(most, value), largestValue(graph));
+
+  for (const node of graph.nodes) {
+    const layer = node.op === 'batchNorm' ? nodes.get(node.inputs[0]) : undefined;
+    const canFold =
+      (layer?.op === 'conv2d' || layer?.op === 'dense') &&
+      readers.get(layer.outputs[0]) === 1 &&
+      layer.inputs.slice(1).every((value) => readers.get(value) === 1);
+    if (node.op !== 'batchNorm' || !canFold) {
+      nodes.set(node.outputs[0], node);
+      continue;
+    }
+    const [x, weight, bias] = layer.inputs;
+    const tensorOf = (value: number): Tensor => folded.get((named.get(value) as Parameter).name) as Tensor;
+    const [gamma, beta, mean, variance] = node.inputs.slice(1).map((value) => tensorOf(value).data);
+    const scale = Float64Array.from(gamma, (g, c) => g / Math.sqrt(variance[c] + node.attributes.epsilon));
+    const before = bias === undefined ? undefined : tensorOf(bias).data;
+    const shift = Float32Array.from(scale, (s, c) => ((before?.[c] ?? 0) - mean[c]) * s + beta[c]);
+
+    const weightParameter = named.get(weight) as Parameter;
+    const biasParameter: Parameter = (bias !== undefined && named.get(bias)) || {
+      value: next++,
+      name: `${layer.name}.bias`,
+      shape: [shift.length],
+      role: 'bias',
+      initial: 'zeros',
+    };
+    named.set(biasParameter.value, biasParameter);
+    readers.set(biasParameter.value, 1);
+    folded.set(weightParameter.name, scaled(tensorOf(weight), scale));
+    folded.set(biasParameter.name, { dtype: 'float32', shape: biasParameter.shape, data: shift });
+    nodes.delete(layer.outputs[0]);
+    nodes.set(node.outputs[0], { ...layer, inputs: [x, weight, biasParameter.value], outputs: node.outputs });
+  }
+
+  const list = [...nodes.values()];
+  const used = new Set(list.flatMap((node) => node.inputs));
+  const parameters = [...named.values()].filter((parameter) => used.has(parameter.value));
+  return {
+    graph: { ...graph, nodes: list, parameters },
+    weights: new Map(parameters.map(({ name }) => [name, folded.get(name) as Tensor])),
+  };
+}
+
+/** `weight` with row `c` (all that makes output channel `c`) times `scale[c]`; computed when read. */
+function scaled(weight: Tensor, scale: Float64Array): Tensor {
+  return {
+    dtype: 'float32',
+    shape: weight.shape,
+    get data() {
+      const from = weight.data;
+      const to = new Float32Array(from.length);
+      const row = from.length / scale.length;
+      for (let c = 0; c < scale.length; c++) {
+        const factor = scale[c];
+        for (let i = c * row; i < (c + 1) * row; i++) to[i] = from[i] * factor;
+      }
+      return to;
+    },
+  };
+}
+
+/** How many node inputs and graph outputs read each value. */
+function countReaders(graph: Graph): Map<number, number> {
+  const readers = new Map<number, number>();
+  const values = [...graph.nodes.flatMap((node) => node.inputs), ...graph.outputs.map((output) => output.value)];
+  for (const value of values) readers.set(value, (readers.get(value) ?? 0) + 1);
+  return readers;
+}
+
+const largestValue = (graph: Graph): number =>
+  [...graph.inputs.map((input) => input.value), ...graph.nodes.flatMap((node) => node.outputs)].reduce(
+    (most, value) => Math.max(most, value),
+    -1,
+  );

@@ -1,0 +1,20 @@
+import { startThread } from '#thread';
+import type { PictureInput } from './pixels.js';
+import type { Plan } from './plan.js';
+import type { Preprocessed } from './preprocess.js';
+import type { PixelApi } from './worker.js';
+
+/** One thread decodes and resizes for the whole process: a folder's pictures are prepared while the engine computes. */
+const pixels = startThread<PixelApi>(new URL('./worker.js', import.meta.url));
+
+/**
+ * `preprocess` in another thread: the caller's loop stays free.
+ * @throws what decoding throws: FILE, IMAGE, MISSING_PACKAGE; ABORTED.
+ */
+export function preprocessAside(
+  picture: PictureInput,
+  plan: Plan,
+  { signal }: { signal?: AbortSignal | undefined } = {},
+): Promise<Preprocessed> {
+  return pixels.call('preprocess', [picture, plan], { signal });
+}

@@ -1,0 +1,137 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { resnet18 } from '../models/resnet.js';
+import { tensor } from '../tensor.js';
+import { python, shared, temporaryFolder } from '../testing.js';
+import { classify, type Prediction, rankRow, softmax } from './classify.js';
+import { load } from './load.js';
+import { createModel, type Model } from './model.js';
+
+interface Expected {
+  files: Record<string, { index: number } & Record<string, [index: number, probability: number][]>>;
+}
+
+describe.skipIf(!shared)('forty photographs of ImageNet against PyTorch', () => {
+  const folder = temporaryFolder();
+  afterAll(folder.remove);
+  const pictures = join(shared ?? '', 'data/imagenet-40');
+  beforeAll(() => {
+    execFileSync(python, [join(shared as string, 'make-weights'), folder.path], { stdio: 'ignore' });
+  });
+
+  test.each(['resnet50-pqf', 'resnet18-pqf'])(
+    '%s: the same best class, the listed probabilities within 1e-3',
+    async (name) => {
+      const expected: Expected = JSON.parse(readFileSync(join(pictures, 'expected.json'), 'utf8'));
+      const files = readdirSync(pictures).filter((file) => file.endsWith('.JPEG'));
+      expect(files).toHaveLength(40);
+      await using model = await load(join(folder.path, `${name}.pth`), { decode: 'pillow' });
+      const seen: string[] = [];
+      for await (const row of classify.each(
+        model,
+        files.map((file) => join(pictures, file)),
+        { batch: 4, top: 1000 },
+      )) {
+        const file = files[seen.length];
+        seen.push(file);
+        if (row.error) throw row.error;
+        const listed = expected.files[file][name];
+        expect(row.predictions[0].index, file).toBe(listed[0][0]);
+        for (const [index, probability] of listed) {
+          const found = row.predictions.find((prediction) => prediction.index === index)?.probability;
+          expect(found, `${file}, class ${index}`).toBeGreaterThan(probability - 1e-3);
+          expect(found, `${file}, class ${index}`).toBeLessThan(probability + 1e-3);
+        }
+      }
+      expect(seen).toEqual(files);
+    },
+  );
+
+  test('a picture alone and among others: the same answer', async () => {
+    await using model = await load(join(folder.path, 'resnet18-pqf.pth'));
+    const files = readdirSync(pictures)
+      .filter((file) => file.endsWith('.JPEG'))
+      .slice(0, 5)
+      .map((file) => join(pictures, file));
+    const rows: (Prediction[] | undefined)[] = [];
+    for await (const row of classify.each(model, files, { batch: 5 })) rows.push(row.predictions);
+    const alone = await Promise.all(files.map((file) => classify(model, file)));
+    alone.forEach((predictions, i) => {
+      expect(rows[i]?.map((p) => p.index)).toEqual(predictions.map((p) => p.index));
+      predictions.forEach((p, k) => {
+        expect(rows[i]?.[k].probability).toBeCloseTo(p.probability, 6);
+      });
+    });
+  });
+
+  test('one broken file among many is one row with an error', async () => {
+    await using model = await load('resnet8-cifar10');
+    const samples = join(shared as string, 'data/samples');
+    const files = [
+      join(samples, 'cat.jpg'),
+      join(samples, 'formats/truncated.jpg'),
+      join(samples, 'missing.jpg'),
+      join(samples, 'ship.jpg'),
+    ];
+    const rows = [];
+    for await (const row of classify.each(model, files, { batch: 3 })) rows.push(row);
+    expect(rows.map((row) => row.error?.code)).toEqual([undefined, 'IMAGE', 'FILE', undefined]);
+    expect(rows.map((row) => row.file)).toEqual(files);
+  });
+});
+
+describe('ranking', () => {
+  test('softmax does not overflow and sums to one', () => {
+    const p = softmax(Float32Array.of(1000, 999, -1000));
+    expect(p[0]).toBeCloseTo(1 / (1 + Math.exp(-1)), 12);
+    expect(p.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+  });
+
+  test('is by probability, then by index, cut by top and minProbability', () => {
+    const rank = (options: object) =>
+      rankRow(Float32Array.of(0.1, 0.4, 0.1, 0.4), { logits: false, ...options }).map((p) => p.index);
+    expect(rank({})).toEqual([1, 3, 0, 2]);
+    expect(rank({ top: 3 })).toEqual([1, 3, 0]);
+    expect(rank({ minProbability: 0.2 })).toEqual([1, 3]);
+  });
+
+  test('NaN is reported, not ranked', () => {
+    expect(() => rankRow(Float32Array.of(0.5, Number.NaN), { logits: true })).toThrow('output 1 is NaN');
+  });
+});
+
+describe('a model', () => {
+  let model: Model;
+  beforeAll(() => {
+    model = createModel(resnet18({ classes: 3, size: 32 }), {
+      architecture: 'resnet18',
+      preprocess: 'custom',
+      plan: [],
+    });
+  });
+
+  test('takes preprocessed tensors of any batch and size', async () => {
+    const x = (n: number, side: number) => tensor(new Float32Array(n * 3 * side * side), [n, 3, side, side]);
+    expect((await model.predict(x(5, 32))).shape).toEqual([5, 3]);
+    expect((await model.predict(x(1, 96))).shape).toEqual([1, 3]);
+    await expect(classify(model, x(2, 32))).rejects.toThrow('[1, C, H, W]');
+    expect((await classify(model, x(1, 32)))[0].label).toMatch(/^class \d$/);
+  });
+
+  test('gives features by name and refuses unknown ones with the nearest', async () => {
+    const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
+    const { layer3, avgpool } = await model.run(x, ['layer3', 'avgpool']);
+    expect(layer3.shape).toEqual([1, 256, 2, 2]);
+    expect(avgpool.shape).toEqual([1, 512]);
+    await expect(model.run(x, ['layer33'])).rejects.toThrow('did you mean "layer3"?');
+  });
+
+  test('cannot be used after it was disposed', async () => {
+    await model.dispose();
+    await expect(model.predict(tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]))).rejects.toMatchObject({
+      code: 'DISPOSED',
+    });
+  });
+});

@@ -1,0 +1,188 @@
+import { ResidualError } from '../errors.js';
+import { inputRangeWarning } from '../image/input-range.js';
+import type { PictureInput } from '../image/pixels.js';
+import type { Preprocessed } from '../image/preprocess.js';
+import { preprocessAside } from '../image/thread.js';
+import type { ClassLabel } from '../models/classes.js';
+import { formatShape, type Tensor } from '../tensor.js';
+import { outputsOf } from './custom.js';
+import type { Model } from './model.js';
+
+/** One class and how sure the model is of it. */
+export interface Prediction {
+  /** Position in the model's output. */
+  readonly index: number;
+  readonly label: string;
+  /** WordNet id, for ImageNet's classes. */
+  readonly wnid?: string;
+  /** 0 … 1; all classes together make 1. */
+  readonly probability: number;
+}
+
+export interface ClassifyOptions {
+  /** How many classes, best first; 5 when left out. */
+  readonly top?: number;
+  /** Leave out classes below this probability. */
+  readonly minProbability?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One picture's answer out of many: its predictions, or the error that this picture alone met. */
+export type Row =
+  | { readonly file: string; readonly predictions: Prediction[]; readonly error?: never }
+  | { readonly file: string; readonly error: ResidualError; readonly predictions?: never };
+
+/**
+ * Classifies one picture: a path, bytes, a Blob, or a tensor `[1, C, H, W]` that is already preprocessed.
+ *
+ * @throws FILE, IMAGE, GRAPH, ENGINE, NUMERICS, ABORTED; CLASSES when the model is no classifier.
+ * @example const [best] = await classify(model, 'elephant.jpg', { top: 1 });
+ */
+async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
+  requireClassifier(model);
+  const x = isTensor(picture)
+    ? batchOfOne(model, picture)
+    : toTensor([await preprocessAside(picture, model.record.plan, options)]);
+  const output = await model.predict(x, options);
+  return rank(model, output, 0, options);
+}
+
+/**
+ * Classifies many pictures, in their order. Pictures are decoded ahead while the engine works on the batch before.
+ * A picture that cannot be read gives a row with its `error`; the others go on.
+ *
+ * @param options `batch`: pictures that go through the network together, 1 when left out.
+ * @throws ENGINE, ABORTED; CLASSES when the model is no classifier.
+ */
+async function* each(
+  model: Model,
+  pictures: Iterable<string> | AsyncIterable<string>,
+  options: ClassifyOptions & { readonly batch?: number } = {},
+): AsyncGenerator<Row, void, undefined> {
+  requireClassifier(model);
+  const { batch = 1, signal } = options;
+  const running: Promise<Row[]>[] = [];
+  for await (const group of groups(pictures, batch)) {
+    // One batch in the engine, one waiting there, one being decoded: nobody idles and memory stays small.
+    running.push(classifyGroup(model, group, options));
+    running.at(-1)?.catch(() => {});
+    if (running.length >= batchesAhead) yield* await (running.shift() as Promise<Row[]>);
+    signal?.throwIfAborted();
+  }
+  for (const rows of running) yield* await rows;
+}
+
+const batchesAhead = 3;
+
+export const classify = Object.assign(one, { each });
+
+async function classifyGroup(model: Model, files: readonly string[], options: ClassifyOptions): Promise<Row[]> {
+  const inputs = await Promise.all(
+    files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
+  );
+  const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
+  const output = good.length ? await model.predict(toTensor(good), options) : undefined;
+  let next = 0;
+  return inputs.map((input, i) => {
+    const file = files[i];
+    if (input instanceof ResidualError) return { file, error: input };
+    try {
+      return { file, predictions: rank(model, output as Tensor, next++, options) };
+    } catch (error) {
+      return { file, error: ownError(error) };
+    }
+  });
+}
+
+/** Errors of one picture become its row; a cancelled call and errors that are no one picture's end the whole. */
+function ownError(error: unknown): ResidualError {
+  if (error instanceof ResidualError && error.code !== 'ABORTED' && error.code !== 'MISSING_PACKAGE') return error;
+  throw error;
+}
+
+/** The best classes of row `row` of a model's output `[N, classes]`. */
+function rank(model: Model, output: Tensor, row: number, options: ClassifyOptions): Prediction[] {
+  const classes = output.shape[1];
+  const values = output.data.subarray(row * classes, (row + 1) * classes);
+  const logits = model.graph.outputs[0].name !== 'probabilities';
+  return rankRow(values, { ...options, logits, classes: model.record.classes });
+}
+
+/**
+ * The best classes of one picture's outputs, best first; equal ones in the order of their index.
+ * @throws NUMERICS when an output is not a number: an order among such values would mean nothing.
+ */
+export function rankRow(
+  values: Float32Array,
+  options: { logits: boolean; classes?: readonly ClassLabel[] | undefined; top?: number; minProbability?: number },
+): Prediction[] {
+  const { logits, classes, top = 5, minProbability = 0 } = options;
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0)
+    throw new ResidualError(
+      'NUMERICS',
+      `output ${bad} is ${values[bad]}, not a number; the weights or the input hold NaN or overflow`,
+      { index: bad },
+    );
+  const probabilities = logits ? softmax(values) : Float64Array.from(values);
+  return Array.from(probabilities, (probability, index) => ({ index, probability }))
+    .sort((a, b) => b.probability - a.probability || a.index - b.index)
+    .slice(0, top)
+    .filter(({ probability }) => probability >= minProbability)
+    .map(({ index, probability }) => ({ index, ...(classes?.[index] ?? { label: `class ${index}` }), probability }));
+}
+
+/** exp(x) / Σ exp(x) in f64, the largest taken off first so that nothing overflows. */
+export function softmax(logits: Float32Array): Float64Array {
+  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const powers = Float64Array.from(logits, (x) => Math.exp(x - largest));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((x) => x / sum);
+}
+
+function batchOfOne(model: Model, x: Tensor): Tensor {
+  if (x.shape.length !== 4 || x.shape[0] !== 1)
+    throw new ResidualError(
+      'ARGUMENT',
+      `expected one preprocessed picture [1, C, H, W] but received ${formatShape(x.shape)}; model.predict takes batches`,
+    );
+  const warning = inputRangeWarning(x, model.record.plan);
+  if (warning) console.warn(`${model.name}: ${warning}`);
+  return x;
+}
+
+/** Preprocessed pictures of one size, `[N, 3, H, W]`. */
+function toTensor(inputs: readonly { input: Float32Array; height: number; width: number }[]): Tensor {
+  const [{ input, height, width }] = inputs;
+  const shape = [inputs.length, input.length / (height * width), height, width];
+  if (inputs.length === 1) return { dtype: 'float32', shape, data: input };
+  const data = new Float32Array(inputs.length * input.length);
+  inputs.forEach((one, i) => {
+    data.set(one.input, i * input.length);
+  });
+  return { dtype: 'float32', shape, data };
+}
+
+function requireClassifier(model: Model): void {
+  if (outputsOf(model.graph) === undefined)
+    throw new ResidualError(
+      'CLASSES',
+      `${model.name} has no classifier: it ends in features; load weights with their top, or a new head`,
+      { model: model.name },
+    );
+}
+
+async function* groups(pictures: Iterable<string> | AsyncIterable<string>, size: number): AsyncGenerator<string[]> {
+  let group: string[] = [];
+  for await (const picture of pictures) {
+    group.push(picture);
+    if (group.length === size) {
+      yield group;
+      group = [];
+    }
+  }
+  if (group.length) yield group;
+}
+
+const isTensor = (picture: PictureInput | Tensor): picture is Tensor =>
+  typeof picture === 'object' && 'dtype' in picture && 'shape' in picture;

@@ -1,0 +1,89 @@
+import { ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { inferShapes } from '../graph/graph.js';
+import type { Decoding, Plan } from '../image/plan.js';
+import { preset } from '../image/presets.js';
+import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
+import type { ResNetConfig } from '../models/resnet.js';
+import type { DialectName, Naming } from '../weights/names.js';
+import type { ModelRecord } from './model.js';
+
+// What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
+// such files, and told to the user.
+
+/** A network chosen for a weight file, and how the file's names map to it. */
+export interface Network {
+  readonly graph: Graph;
+  readonly naming: Omit<Naming, 'dialect' | 'reason'> & { readonly dialect?: DialectName };
+  /** The family's name, or a description. */
+  readonly architecture: string;
+  /** Absent for networks that are not of the family. */
+  readonly config?: ResNetConfig;
+}
+
+/** The preprocessing: the user's, else the dialect's custom, with a note where another would be as likely. */
+export function choosePlan(
+  { graph, config, naming }: Network,
+  options: { preprocess?: string | Plan; decode?: Decoding },
+  file: string,
+  notes: string[],
+): Pick<ModelRecord, 'plan' | 'preprocess'> {
+  const [, , height, width] = graph.inputs[0].shape;
+  const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
+  if (typeof options.preprocess === 'object') return { preprocess: 'custom', plan: options.preprocess };
+  if (options.preprocess !== undefined)
+    return { preprocess: options.preprocess, plan: preset(options.preprocess, size) };
+  if (!config || naming.dialect === undefined) {
+    notes.push(
+      `${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 ("raw255"), --preprocess says otherwise`,
+    );
+    return { preprocess: 'raw255', plan: preset('raw255', size) };
+  }
+  const name = customaryPreset(config, naming.dialect);
+  if (name === 'torchvision')
+    notes.push(
+      `${file}: prepared as torchvision's V1 weights want it (resize 256); for V2 weights pass --preprocess torchvision-v2`,
+    );
+  return { preprocess: name, plan: preset(name, size) };
+}
+
+function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
+  if (dialect === 'torchvision') return config.stem === 'cifar' ? 'cifar' : 'torchvision';
+  return config.block === 'preActivation' ? 'tf' : 'caffe';
+}
+
+/** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */
+export async function customaryLabels(
+  { config, graph }: Network,
+  file: string,
+  notes: string[],
+): Promise<readonly ClassLabel[] | undefined> {
+  const classes = outputsOf(graph);
+  if (classes === 1000) return imagenetClasses();
+  if (classes === 10 && config?.stem === 'cifar') {
+    notes.push(`${file}: its ten classes are taken for CIFAR-10's; --labels names others`);
+    return cifar10Classes;
+  }
+  return undefined;
+}
+
+/** @throws CLASSES when labels and outputs differ in number. */
+export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Graph, file: string): void {
+  const classes = outputsOf(graph);
+  if (!labels || classes === undefined || labels.length === classes) return;
+  throw new ResidualError(
+    'CLASSES',
+    `${file}: the model has ${classes} classes but ${labels.length} labels were given`,
+    {
+      file,
+      expected: classes,
+      received: labels.length,
+    },
+  );
+}
+
+/** The number of a classifier's outputs; undefined for a network that ends in features. */
+export function outputsOf(graph: Graph): number | undefined {
+  const [output] = graph.outputs;
+  return output.name === 'features' ? undefined : inferShapes(graph)[output.value].at(-1);
+}

@@ -1,0 +1,63 @@
+import type { DType, Shape } from '../tensor.js';
+import { sizeOf } from '../tensor.js';
+import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
+import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { understand } from './load.js';
+
+/** What is in a weight file, without reading its tensors. */
+export interface Inspection {
+  readonly format: WeightFormat;
+  /** Why the format was recognised. */
+  readonly formatReason: string;
+  /** Whose spelling the names are in; absent when no rule fits. */
+  readonly dialect?: string;
+  readonly dialectReason?: string;
+  /** What stands before every name and is taken off when loading. */
+  readonly prefix: string;
+  /** The network these tensors were made for; absent when it is none we know. */
+  readonly architecture?: string;
+  readonly classes?: number;
+  /** Elements of all tensors that become parameters. */
+  readonly parameters: number;
+  /** In the file's order; `parameter` is the name inside the network. */
+  readonly tensors: readonly {
+    readonly name: string;
+    readonly dtype: DType;
+    readonly shape: Shape;
+    readonly parameter?: string;
+  }[];
+  /** What stands in the file beside tensors. */
+  readonly metadata: Metadata;
+}
+
+/**
+ * Reads the table of contents of a weight file and says what it looks like.
+ * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, MISSING_PACKAGE.
+ */
+export async function inspect(from: CheckpointInput): Promise<Inspection> {
+  const checkpoint = await openCheckpoint(from);
+  try {
+    const { naming, architecture, graph } = understand(checkpoint);
+    const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
+    const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
+      const parameter = parameterOf.get(name);
+      return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
+    });
+    const counted = naming ? tensors.filter((t) => t.parameter !== undefined) : tensors;
+    const name = architecture?.name ?? graph?.name;
+    return {
+      format: checkpoint.format,
+      formatReason: checkpoint.reason,
+      ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
+      ...(graph && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      prefix: naming?.prefix ?? '',
+      ...(name === undefined ? {} : { architecture: name }),
+      ...(architecture ? { classes: architecture.config.classes } : {}),
+      parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
+      tensors,
+      metadata: checkpoint.metadata,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,216 @@
+import { nearest, ResidualError, unknownName } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import type { Decoding, Plan } from '../image/plan.js';
+import { type BundledModel, bundled } from '../models/bundled.js';
+import type { ClassLabel } from '../models/classes.js';
+import { kerasGraph } from '../models/keras-config.js';
+import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
+import { formatShape } from '../tensor.js';
+import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
+import type { Checkpoint } from '../weights/checkpoint.js';
+import { applyNames, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
+import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { checkLabels, choosePlan, customaryLabels, type Network } from './custom.js';
+import { createModel, type EngineOptions, type Model } from './model.js';
+
+export interface LoadOptions extends EngineOptions {
+  /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
+  architecture?: FamilyName | (string & {}) | Graph;
+  /** Number of classes; another than the file's needs `newHead`. */
+  classes?: number;
+  /** Set a new, random classifier instead of the file's: the start of fine-tuning. */
+  newHead?: boolean;
+  /** Labels of the classes, in the order of the outputs. */
+  labels?: readonly ClassLabel[];
+  /** Name of a preprocessing preset, or a plan. */
+  preprocess?: string | Plan;
+  decode?: Decoding;
+  /** Size of picture the network is built for, side or [height, width]. */
+  size?: number | readonly [height: number, width: number];
+  /** Seed of a new classifier. */
+  seed?: number;
+}
+
+/** What is known of a weight file before its tensors are read. */
+export interface Understanding {
+  readonly naming: Naming | undefined;
+  readonly architecture: Architecture | undefined;
+  /** The network that the file itself describes (a whole Keras model). */
+  readonly graph: Graph | undefined;
+}
+
+/**
+ * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
+ * Keras .h5). Format, dialect and architecture are read off the content.
+ *
+ * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
+ * @example await using model = await load('resnet50.pth');
+ */
+export async function load(from: CheckpointInput, options: LoadOptions = {}): Promise<Model> {
+  const record =
+    typeof from === 'string' && Object.hasOwn(bundled, from)
+      ? (bundled as Record<string, BundledModel>)[from]
+      : undefined;
+  if (record === undefined && typeof from === 'string') refuseNames(from);
+  const checkpoint = await openCheckpoint(record ? record.weights : from);
+  try {
+    const file = record && typeof from === 'string' ? from : nameOf(from);
+    return await fill(
+      checkpoint,
+      file,
+      record ? { preprocess: record.preprocess, labels: record.classes, ...options } : options,
+      record,
+    );
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Which dialect and network a file's names and shapes speak of. Reads no tensor. */
+export function understand(checkpoint: Checkpoint): Understanding {
+  const naming = recogniseNames([...checkpoint.tensors.keys()]);
+  const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
+  const { model_config: modelConfig } = checkpoint.metadata;
+  return { naming, architecture, graph: modelConfig ? kerasGraph(modelConfig) : undefined };
+}
+
+function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
+  const source = naming.tensors.get(parameter);
+  const info = source === undefined ? undefined : checkpoint.tensors.get(source);
+  return info && parameterShape(info.shape, naming.layout);
+}
+
+async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+  const found = understand(checkpoint);
+  const notes: string[] = [];
+  const network = chooseNetwork(checkpoint, found, options, file);
+  const { graph, naming, architecture } = network;
+  if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
+
+  const replace = newHead(graph, checkpoint, naming, options, file);
+  const report = planAssignment(graph, checkpoint, naming, replace);
+  if (report.missing.length || report.misshapen.length) throw mismatch(file, graph, report, found);
+  if (report.unexpected.length && !replace.size)
+    notes.push(
+      `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
+    );
+
+  const custom = choosePlan(network, options, file, notes);
+  const labels = options.labels ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
+  checkLabels(labels, graph, file);
+  const { engine, device, threads, precision } = options;
+  const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
+  return createModel(
+    graph,
+    {
+      architecture,
+      ...custom,
+      ...(labels ? { classes: labels } : {}),
+      ...(record ? { licence: record.licence, source: record.source } : {}),
+    },
+    { engine, device, threads, precision, name: file, weights, notes },
+  );
+}
+
+/** The network to fill: the user's, else the one the file describes, else the one its shapes speak of. */
+function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
+  const { architecture, size } = options;
+  const names = [...checkpoint.tensors.keys()];
+  const keras = checkpoint.format === 'keras-h5';
+  const naming: Network['naming'] = found.naming ?? {
+    layout: keras ? 'keras' : 'pytorch',
+    prefix: '',
+    ...applyNames(names, '', keras ? kerasParameter : (name) => name),
+  };
+  if (typeof architecture === 'object') return { graph: architecture, naming, architecture: architecture.name };
+  // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
+  const classes = options.newHead ? options.classes : (found.architecture?.config.classes ?? options.classes);
+  const changes: ResNetOptions = { ...(size && { size }), ...(classes !== undefined && { classes }) };
+  if (architecture !== undefined) {
+    const graph = build(architecture, changes);
+    return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
+  }
+  if (found.graph) return { graph: found.graph, naming, architecture: found.graph.name };
+  if (found.architecture) {
+    const config = { ...found.architecture.config, ...changes };
+    return { graph: resnet(config, found.architecture.name), naming, architecture: found.architecture.name, config };
+  }
+  throw new ResidualError(
+    'WEIGHTS_MISMATCH',
+    `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
+    { file, tensors: names.length },
+  );
+}
+
+/** The classifier's parameters, when another number of classes is asked for than the file has. */
+function newHead(
+  graph: Graph,
+  checkpoint: Checkpoint,
+  naming: Network['naming'],
+  options: LoadOptions,
+  file: string,
+): ReadonlySet<string> {
+  const none: ReadonlySet<string> = new Set();
+  if (options.classes === undefined && !options.newHead) return none;
+  const head = graph.nodes.findLast((node) => node.op === 'dense');
+  const parameters = graph.parameters.filter((p) => head?.inputs.includes(p.value));
+  if (options.newHead) return new Set(parameters.map((p) => p.name));
+  const source = naming.tensors.get(parameters[0]?.name ?? '');
+  const shape = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
+  const inFile = shape && parameterShape(shape, naming.layout)[0];
+  if (inFile === options.classes) return none;
+  throw new ResidualError(
+    'CLASSES',
+    `${file}: its classifier has ${inFile ?? 'no'} classes but ${options.classes} were asked for; pass newHead to set a new classifier`,
+    { file, expected: options.classes ?? 0, received: inFile ?? 0 },
+  );
+}
+
+function mismatch(file: string, graph: Graph, report: LoadReport, { architecture }: Understanding): ResidualError {
+  const { missing, misshapen } = report;
+  const parts = [`${file}: does not fit ${graph.name}, which has ${graph.parameters.length} parameters`];
+  if (missing.length) {
+    const [first] = missing;
+    parts.push(
+      `${missing.length} are missing (${first.name}${first.nearest ? `; the file has ${first.nearest}` : ''}${missing.length > 1 ? ', …' : ''})`,
+    );
+  }
+  if (misshapen.length) {
+    const [{ name, expected, received }] = misshapen;
+    parts.push(
+      `${misshapen.length} have another shape (${name}: expected ${formatShape(expected)}, received ${formatShape(received)})`,
+    );
+  }
+  if (architecture && architecture.name !== graph.name)
+    parts.push(`these weights look like ${architecture.name}: load them as that`);
+  return new ResidualError('WEIGHTS_MISMATCH', parts.join('; '), {
+    file,
+    missing: missing.map((m) => m.name),
+    misshapen: misshapen.map((m) => m.name),
+    unexpected: report.unexpected,
+    looksLike: architecture?.name ?? null,
+  });
+}
+
+/** A bare word that names no file but an architecture, or nearly a bundled model, is told apart from a missing file. */
+function refuseNames(from: string): void {
+  if (/[./\\:]/.test(from)) return;
+  if (Object.hasOwn(family, from))
+    throw new ResidualError(
+      'ARGUMENT',
+      `${from} is an architecture and has no weights by itself; pass a weight file (${from}.pth), or "${Object.keys(bundled)[0]}", the bundled model`,
+      { name: from },
+    );
+  const known = [...Object.keys(bundled), ...Object.keys(family)];
+  if (nearest(from, known)) throw unknownName('model', from, known);
+}
+
+const nameOf = (from: CheckpointInput): string =>
+  typeof from === 'string'
+    ? from.replace(/^.*[/\\]/, '')
+    : from instanceof URL
+      ? from.pathname.replace(/^.*\//, '')
+      : 'weights';
+
+const list = (names: readonly string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;

@@ -1,0 +1,123 @@
+import { type CompileOptions, chooseEngine, type EngineName, type Executable } from '../engines/index.js';
+import { ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { type Summary, summary } from '../graph/summary.js';
+import type { Plan } from '../image/plan.js';
+import type { ClassLabel } from '../models/classes.js';
+import { initialise } from '../models/initialise.js';
+import type { Tensor, Weights } from '../tensor.js';
+
+/** Where and how a model computes. */
+export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
+  /** `auto` when left out: the fastest that runs here. */
+  readonly engine?: EngineName | 'auto' | 'onednn' | undefined;
+}
+
+/** What belongs to weights beside the numbers. */
+export interface ModelRecord {
+  /** `resnet50`, or what the network is made of when it has no name. */
+  readonly architecture: string;
+  /** Preprocessing: the preset's name (`custom` for a plan of the user's) and its steps. */
+  readonly preprocess: string;
+  readonly plan: Plan;
+  /** What the outputs stand for; absent when nobody said. */
+  readonly classes?: readonly ClassLabel[];
+  readonly licence?: string;
+  readonly source?: string;
+}
+
+/** A network with its weights and its record: what every task takes. */
+export interface Model extends AsyncDisposable {
+  readonly name: string;
+  readonly graph: Graph;
+  readonly weights: Weights;
+  readonly record: ModelRecord;
+  /** What loading decided for the user and should tell, one line each. */
+  readonly notes: readonly string[];
+  /** Layers, shapes, parameters, multiply-adds, as Keras' `model.summary()`. */
+  summary(): Summary;
+  /**
+   * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
+   * where the network ends in a softmax (Keras'), logits otherwise.
+   */
+  predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
+  /** Outputs, features or layers by name, for a batch `[N, C, H, W]`. */
+  run(
+    x: Tensor,
+    outputs: readonly string[],
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Record<string, Tensor>>;
+  /** Frees what engines hold for it. `await using` does the same at the end of a scope. */
+  dispose(): Promise<void>;
+}
+
+/** Compiled plans that a model keeps; the least recently used goes first. */
+const plansKept = 4;
+
+/**
+ * A model from a network: `model(resnet18({ classes: 2 }), record)`. Without `weights` they are random (`seed`).
+ *
+ * @throws nothing by itself; using it throws ENGINE, MISSING_PACKAGE, GRAPH.
+ */
+export function createModel(
+  graph: Graph,
+  record: ModelRecord,
+  options: EngineOptions & { name?: string; weights?: Weights; seed?: number; notes?: readonly string[] } = {},
+): Model {
+  const {
+    engine = 'auto',
+    name = graph.name,
+    notes = [],
+    seed = 0,
+    weights = initialise(graph, { seed }),
+    ...compile
+  } = options;
+  const plans = new Map<string, Promise<Executable>>();
+  let disposed = false;
+
+  function plan(outputs: readonly string[]): Promise<Executable> {
+    if (disposed) throw new ResidualError('DISPOSED', `model "${name}" was disposed; load it again`, { model: name });
+    const key = outputs.join('\n');
+    const kept = plans.get(key);
+    plans.delete(key);
+    const found = kept ?? chooseEngine(engine).compile(graph, { ...compile, weights, outputs });
+    plans.set(key, found);
+    // A failed compilation must not be remembered: the next call may find the missing package installed.
+    if (!kept) found.catch(() => plans.delete(key));
+    if (plans.size > plansKept) {
+      const [oldest, executable] = plans.entries().next().value as [string, Promise<Executable>];
+      plans.delete(oldest);
+      void executable.then((e) => e.dispose());
+    }
+    return found;
+  }
+
+  const run: Model['run'] = async (x, outputs, { signal } = {}) => {
+    signal?.throwIfAborted();
+    const executable = await plan(outputs);
+    return executable.run({ [graph.inputs[0].name]: x }, { signal });
+  };
+
+  async function dispose(): Promise<void> {
+    disposed = true;
+    const kept = [...plans.values()];
+    plans.clear();
+    await Promise.all(kept.map((executable) => executable.then((e) => e.dispose()).catch(() => {})));
+  }
+
+  return {
+    name,
+    graph,
+    weights,
+    record,
+    notes,
+    summary: () => summary(graph),
+    async predict(x, runOptions) {
+      const [output] = graph.outputs;
+      return (await run(x, [output.name], runOptions))[output.name];
+    },
+    run,
+    dispose,
+    [Symbol.asyncDispose]: dispose,
+  };
+}

@@ -1,0 +1,184 @@
+import { errorFromJSON, ResidualError } from '../errors.js';
+
+/**
+ * What an other thread offers: functions over plain data. Arguments and results are cloned, except that memory in a
+ * `SharedArrayBuffer` is shared and buffers in a transfer list are moved.
+ */
+export type Offer<Api> = { [K in keyof Api]: (...args: never[]) => unknown };
+
+type Result<F extends (...args: never[]) => unknown> = Awaited<ReturnType<F>>;
+
+export interface CallOptions {
+  /** Buffers to move instead of copying; they are empty on this side afterwards. */
+  readonly transfer?: readonly ArrayBuffer[];
+  /** A call that waits is taken out of the queue; one that runs is let run and its answer dropped. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Another thread, seen from here. It starts with the first call and keeps no process alive while it has nothing to do. */
+export interface Thread<Api extends Offer<Api>> {
+  /**
+   * Calls a function there. Calls are done one after the other, in the order they were made.
+   * @throws whatever the function threw; ABORTED; ENGINE when the thread died, after which the next call starts anew.
+   */
+  call<K extends keyof Api & string>(name: K, args: Parameters<Api[K]>, options?: CallOptions): Promise<Result<Api[K]>>;
+  /** How often the thread was lost: what an earlier thread remembered is gone when this has changed. */
+  losses(): number;
+  /** Ends the thread at once; what was pending is rejected. */
+  terminate(): Promise<void>;
+}
+
+/** What goes over the wire. */
+export type Message = { id: number; name: string; args: unknown[] } | { cancel: number };
+export type Answer = { id: number; value: unknown } | { id: number; error: Parameters<typeof errorFromJSON>[0] };
+
+/** The host's own way of running a thread. */
+export interface Port {
+  post(message: Message, transfer: readonly ArrayBuffer[]): void;
+  /** Whether this thread should keep the process alive. */
+  hold(busy: boolean): void;
+  terminate(): Promise<void>;
+}
+
+/** The calling side, for any host: `open` starts a thread and reports its answers and its end. */
+export function callThread<Api extends Offer<Api>>(
+  open: (onAnswer: (answer: Answer) => void, onEnd: (reason: string) => void) => Port,
+): Thread<Api> {
+  interface Pending {
+    resolve(value: unknown): void;
+    reject(error: Error): void;
+  }
+  let port: Port | undefined;
+  let lost = 0;
+  let nextId = 0;
+  const pending = new Map<number, Pending>();
+
+  /** Takes a call off the list; the last one lets the process go. */
+  function settle(id: number): Pending | undefined {
+    const found = pending.get(id);
+    pending.delete(id);
+    if (pending.size === 0) port?.hold(false);
+    return found;
+  }
+
+  function start(): Port {
+    const opened = open(
+      (answer) => {
+        if (port !== opened) return;
+        const call = settle(answer.id);
+        if ('error' in answer) call?.reject(errorFromJSON(answer.error));
+        else call?.resolve(answer.value);
+      },
+      (reason) => {
+        if (port === opened) lose(reason);
+      },
+    );
+    return opened;
+  }
+
+  function lose(reason: string): void {
+    port = undefined;
+    lost++;
+    const calls = [...pending.values()];
+    pending.clear();
+    for (const call of calls)
+      call.reject(new ResidualError('ENGINE', `the worker thread stopped: ${reason}; the next call starts a new one`));
+  }
+
+  return {
+    call: (name, args, { transfer = [], signal } = {}) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted) throw aborted();
+        const id = nextId++;
+        port ??= start();
+        const used = port;
+        // Posting first: an argument that cannot be sent must leave nothing behind.
+        used.post({ id, name, args }, transfer);
+        const onAbort = () => {
+          settle(id);
+          used.post({ cancel: id }, []);
+          reject(aborted());
+        };
+        const done = () => signal?.removeEventListener('abort', onAbort);
+        signal?.addEventListener('abort', onAbort, { once: true });
+        pending.set(id, {
+          resolve: (value) => {
+            done();
+            resolve(value as Result<Api[typeof name]>);
+          },
+          reject: (error) => {
+            done();
+            reject(error);
+          },
+        });
+        used.hold(true);
+      }),
+    losses: () => lost,
+    async terminate() {
+      const ended = port;
+      if (ended === undefined) return;
+      lose('it was terminated');
+      await ended.terminate();
+    },
+  };
+}
+
+const aborted = (): ResidualError => new ResidualError('ABORTED', 'the work was cancelled before it was done');
+
+const moves = new WeakMap<object, readonly ArrayBuffer[]>();
+
+/** Marks a result: when it is sent to the caller, these buffers are moved with it, not copied. */
+export function move<T extends object>(result: T, buffers: readonly ArrayBuffer[]): T {
+  moves.set(result, buffers);
+  return result;
+}
+
+/** The functions inside the thread; each may answer later. */
+export type Handlers<Api extends Offer<Api>> = {
+  [K in keyof Api]: (...args: Parameters<Api[K]>) => Result<Api[K]> | Promise<Result<Api[K]>>;
+};
+
+/**
+ * The serving side, for any host: gives the function that takes messages and does them in order, one at a time.
+ * `turn` waits for one turn of the event loop in which waiting messages are taken in.
+ */
+export function serveCalls<Api extends Offer<Api>>(
+  handlers: Handlers<Api>,
+  post: (answer: Answer, transfer: readonly ArrayBuffer[]) => void,
+  turn: () => Promise<void>,
+): (message: Message) => void {
+  const queue = new Map<number, { name: string; args: unknown[] }>();
+  let working = false;
+
+  async function work(): Promise<void> {
+    working = true;
+    for (;;) {
+      await turn(); // What was cancelled during the last call leaves the queue here.
+      const next = queue.entries().next();
+      if (next.done) break;
+      const [id, { name, args }] = next.value;
+      queue.delete(id);
+      try {
+        const handler = handlers[name as keyof Api] as (...args: unknown[]) => unknown;
+        const value = await handler(...args);
+        post({ id, value }, (typeof value === 'object' && value !== null && moves.get(value)) || []);
+      } catch (error) {
+        post({ id, error: describe(error) }, []);
+      }
+    }
+    working = false;
+  }
+
+  return (message) => {
+    if ('cancel' in message) queue.delete(message.cancel);
+    else {
+      queue.set(message.id, message);
+      if (!working) void work();
+    }
+  };
+}
+
+function describe(error: unknown): Parameters<typeof errorFromJSON>[0] {
+  if (error instanceof ResidualError) return error.toJSON();
+  return { message: error instanceof Error ? error.message : String(error) };
+}

@@ -1,0 +1,110 @@
+import { nearest, ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { initialise } from '../models/initialise.js';
+import {
+  type AnyTensor,
+  formatShape,
+  type Shape,
+  sameShape,
+  sharedFloats,
+  type Tensor,
+  toFloat32,
+  type Weights,
+} from '../tensor.js';
+import type { Checkpoint } from './checkpoint.js';
+import { type Layout, type Naming, parameterShape } from './names.js';
+
+/** What came of putting a file's tensors into a network. */
+export interface LoadReport {
+  /** How many of the network's parameters were filled. */
+  readonly loaded: number;
+  /** Parameters that the file lacks, each with the file's nearest unused name. */
+  readonly missing: readonly { readonly name: string; readonly nearest?: string }[];
+  /** Tensors of the file that the network has no place for. */
+  readonly unexpected: readonly string[];
+  readonly misshapen: readonly { readonly name: string; readonly expected: Shape; readonly received: Shape }[];
+  /** Parameters that were set anew because another number of classes was asked for. */
+  readonly newHead: readonly string[];
+}
+
+/** Compares a file's table of contents with a network; reads no tensor. `replace` names parameters to be set anew. */
+export function planAssignment(
+  graph: Graph,
+  checkpoint: Checkpoint,
+  naming: Pick<Naming, 'tensors' | 'layout' | 'foreign'>,
+  replace: ReadonlySet<string>,
+): LoadReport {
+  const wanted = new Map(graph.parameters.map((p) => [p.name, p]));
+  const unexpected = [...naming.tensors].filter(([parameter]) => !wanted.has(parameter)).map(([, name]) => name);
+  const missing: { name: string; nearest?: string }[] = [];
+  const misshapen: { name: string; expected: Shape; received: Shape }[] = [];
+  let loaded = 0;
+  for (const { name, shape } of graph.parameters) {
+    if (replace.has(name)) continue;
+    const source = naming.tensors.get(name);
+    const received = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
+    if (received === undefined) {
+      const near = nearest(name, unexpected);
+      missing.push(near === undefined ? { name } : { name, nearest: near });
+    } else if (!sameShape(parameterShape(received, naming.layout), shape))
+      misshapen.push({ name, expected: shape, received: parameterShape(received, naming.layout) });
+    else loaded++;
+  }
+  return { loaded, missing, misshapen, unexpected: [...unexpected, ...naming.foreign], newHead: [...replace] };
+}
+
+/**
+ * Reads every parameter of `graph` from the file, turned to `[out, in, kh, kw]` and float32.
+ * @throws WEIGHTS_FORMAT from the reader; NUMERICS when a weight is not a finite number.
+ */
+export async function readWeights(
+  graph: Graph,
+  checkpoint: Checkpoint,
+  naming: Pick<Naming, 'tensors' | 'layout'>,
+  options: { replace: ReadonlySet<string>; seed?: number | undefined; file: string },
+): Promise<Weights> {
+  const weights = new Map<string, Tensor>();
+  const fresh = initialise(graph, { seed: options.seed ?? 0, only: (name) => options.replace.has(name) });
+  for (const { name } of graph.parameters) {
+    const set = fresh.get(name);
+    const source = naming.tensors.get(name);
+    if (set) weights.set(name, set);
+    else if (source !== undefined) {
+      const values = toParameter(await checkpoint.read(source), naming.layout);
+      checkFinite(values, name, options.file);
+      weights.set(name, values);
+    }
+  }
+  return weights;
+}
+
+/** A file's tensor as a parameter: float32, `[out, in, kh, kw]` or `[out, in]`. */
+export function toParameter(source: AnyTensor, layout: Layout): Tensor {
+  const values = toFloat32(source);
+  const { shape } = values;
+  if (layout === 'pytorch' || (shape.length !== 4 && shape.length !== 2)) return values;
+  const out = shape[shape.length - 1];
+  const channels = shape[shape.length - 2];
+  const positions = values.data.length / (out * channels);
+  const data = sharedFloats(values.data.length);
+  for (let position = 0; position < positions; position++)
+    for (let c = 0; c < channels; c++) {
+      const from = (position * channels + c) * out;
+      const to = c * positions + position;
+      for (let o = 0; o < out; o++) data[o * channels * positions + to] = values.data[from + o];
+    }
+  return { dtype: 'float32', shape: parameterShape(shape, layout), data };
+}
+
+/** x · 0 is NaN for NaN and ±∞ and 0 otherwise, so one sum finds them without a branch per element. */
+function checkFinite({ data, shape }: Tensor, name: string, file: string): void {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i] * 0;
+  if (sum === 0) return;
+  const bad = data.reduce((count, x) => count + (Number.isFinite(x) ? 0 : 1), 0);
+  throw new ResidualError(
+    'NUMERICS',
+    `${file}: ${bad} of the ${data.length} values of ${name} ${formatShape(shape)} are not finite numbers; the file is damaged or its training diverged`,
+    { file, parameter: name, count: bad },
+  );
+}

@@ -1,0 +1,46 @@
+import { ResidualError } from '../errors.js';
+import { type ByteSource, blobSource } from './source.js';
+
+/**
+ * Opens a URL for reading at any place: by HTTP ranges where the server has them, else by one download.
+ * @throws FILE when the server does not answer with the file.
+ */
+export async function openFile(from: string | URL): Promise<ByteSource> {
+  const url = String(from);
+  const first = await request(url, { headers: { range: 'bytes=0-0' } });
+  const size = Number(/\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1] ?? Number.NaN);
+  if (first.status !== 206 || !Number.isSafeInteger(size)) return blobSource(await first.blob(), url);
+  await first.body?.cancel();
+  return {
+    name: url,
+    size,
+    async readInto(target, offset) {
+      if (target.length === 0) return;
+      const part = await request(url, { headers: { range: `bytes=${offset}-${offset + target.length - 1}` } });
+      const bytes = new Uint8Array(await part.arrayBuffer());
+      if (part.status !== 206 || bytes.length !== target.length)
+        throw failed(url, `the server sent ${bytes.length} bytes where ${target.length} were asked for; try again`);
+      target.set(bytes);
+    },
+    async close() {},
+  };
+}
+
+/** A page has no files to write. */
+export async function writeFileAtomic(path: string): Promise<void> {
+  throw failed(path, 'a web page cannot write files; build a Blob of the bytes and offer it as a download');
+}
+
+const failed = (url: string, what: string, cause?: unknown) =>
+  new ResidualError('FILE', `${url}: ${what}`, { file: url }, { cause });
+
+async function request(url: string, init: RequestInit): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(url, init);
+  } catch (error) {
+    throw failed(url, `the server cannot be reached (${(error as Error).message}); check the address`, error);
+  }
+  if (!answer.ok) throw failed(url, `the server answered ${answer.status} ${answer.statusText}; check the address`);
+  return answer;
+}

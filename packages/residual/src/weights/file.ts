@@ -1,0 +1,84 @@
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ResidualError } from '../errors.js';
+import type { ByteSource } from './source.js';
+
+const advice: Record<string, string> = {
+  ENOENT: 'there is no such file; check the path',
+  EISDIR: 'it is a folder; name a file in it',
+  EACCES: 'it may not be read; check its permissions',
+  EPERM: 'it may not be read; check its permissions',
+  EMFILE: 'too many files are open; close some or raise the limit (ulimit -n)',
+  ENOSPC: 'the disk is full; free some space',
+};
+
+function fileError(path: string, error: unknown): ResidualError {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+  const what = advice[code] ?? `${(error as Error).message}; check the path and the disk`;
+  return new ResidualError('FILE', `${path}: ${what}`, { file: path, reason: code }, { cause: error });
+}
+
+/**
+ * Opens a file for reading at any place. Nothing is read yet.
+ * @throws FILE when it does not exist, is a folder or may not be read.
+ */
+export async function openFile(from: string | URL): Promise<ByteSource> {
+  const path = typeof from === 'string' ? from : fileURLToPath(from);
+  let handle: FileHandle;
+  let size: number;
+  try {
+    handle = await open(path, 'r');
+  } catch (error) {
+    throw fileError(path, error);
+  }
+  try {
+    const stat = await handle.stat();
+    if (stat.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
+    if (!stat.isFile()) throw Object.assign(new Error('is no ordinary file'), { code: 'ENOTREG' });
+    size = stat.size;
+  } catch (error) {
+    await handle.close();
+    throw fileError(path, error);
+  }
+  return {
+    name: path,
+    size,
+    async readInto(target, offset) {
+      try {
+        for (let done = 0; done < target.length; ) {
+          const { bytesRead } = await handle.read(target, done, target.length - done, offset + done);
+          if (bytesRead === 0) throw new Error(`it ends at byte ${offset + done}; it was cut short while being read`);
+          done += bytesRead;
+        }
+      } catch (error) {
+        throw fileError(path, error);
+      }
+    },
+    close: () => handle.close(),
+  };
+}
+
+/**
+ * Writes `chunks` to `path` so that the file is either whole or not there: into a temporary file of the same folder,
+ * flushed to the disk, then renamed. An older file of that name stays until the rename.
+ * @throws FILE; the temporary file is removed.
+ */
+export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>): Promise<void> {
+  const temporary = join(dirname(path), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      for (const chunk of chunks)
+        for (let done = 0; done < chunk.length; )
+          done += (await handle.write(chunk, done, chunk.length - done)).bytesWritten;
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error instanceof ResidualError ? error : fileError(path, error);
+  }
+}

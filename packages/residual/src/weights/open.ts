@@ -1,0 +1,133 @@
+import { ResidualError } from '../errors.js';
+import type { Checkpoint } from './checkpoint.js';
+import { type ByteSource, blobSource, bytesSource, readBytes, unsupported } from './source.js';
+
+/** A path (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
+export type CheckpointInput = string | URL | Uint8Array | Blob | ByteSource;
+
+/**
+ * Opens a weight file of any known format, told apart by its content, never by its name. Readers are imported when
+ * their format turns up.
+ * @param input a source given here is closed with the
+ * checkpoint, or at once when it is refused.
+ * @throws FILE when it cannot be read; WEIGHTS_FORMAT when it is damaged or something else, saying what it looks like;
+ * WEIGHTS_UNSAFE when its pickle names anything but tensors.
+ */
+export async function openCheckpoint(input: CheckpointInput): Promise<Checkpoint> {
+  const source = await sourceOf(input);
+  try {
+    return await openByContent(source);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+async function sourceOf(input: CheckpointInput): Promise<ByteSource> {
+  if (typeof input === 'string' || input instanceof URL) return (await import('#file')).openFile(input);
+  if (input instanceof Uint8Array) return bytesSource(input);
+  if (input instanceof Blob) return blobSource(input, 'name' in input ? String(input.name) : 'blob');
+  return input;
+}
+
+async function openByContent(source: ByteSource): Promise<Checkpoint> {
+  if (source.size === 0) throw unsupported(source, 'the file is empty; fetch it again');
+  const head = await readBytes(source, 0, Math.min(4096, source.size));
+  if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06')) return openZipped(source);
+  if (begins(head, '\x89HDF\r\n\x1a\n')) return (await import('./keras.js')).openKeras(source);
+  if (begins(head, legacyMagic)) return (await import('./torch-legacy.js')).openTorchLegacy(source);
+  const text = String.fromCharCode(...head.subarray(0, 512));
+  const other = others.find(({ is }) => is(head, text));
+  if (other) throw unsupported(source, other.say);
+  if (head[8] === 0x7b) return (await import('./safetensors.js')).openSafetensors(source);
+  if (head[0] === 0x80 || 'c(]}'.includes(String.fromCharCode(head[0]))) await refusePickle(source);
+  const hex = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  throw unsupported(
+    source,
+    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5)`,
+  );
+}
+
+/** The long 0x1950a86a20f9469cfc6c as a pickle of protocol 2: the first of PyTorch's legacy container. */
+const legacyMagic = '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.';
+
+const begins = (head: Uint8Array, magic: string, at = 0): boolean =>
+  at + magic.length <= head.length && [...magic].every((letter, i) => head[at + i] === letter.charCodeAt(0));
+
+/** Files that people mistake for weights, and what to do about each. */
+const others: readonly { readonly is: (head: Uint8Array, text: string) => boolean; readonly say: string }[] = [
+  {
+    is: (head) => head.every((byte) => byte === 0),
+    say: 'it begins with nothing but zeros; its download did not finish, fetch it again',
+  },
+  {
+    is: (_, text) => text.startsWith('version https://git-lfs'),
+    say: 'it is a git-lfs pointer, not the file itself; run "git lfs pull" where it was cloned',
+  },
+  {
+    is: (_, text) => /^\s*<(!doctype|html|\?xml|head|script)/i.test(text),
+    say: 'it is a web page, not weights; the address leads to a page or a login, open it in a browser',
+  },
+  {
+    is: (head) => begins(head, 'ustar', 257),
+    say: 'it is a tar archive; if it is a PyTorch file of 2016/17, that container is not supported yet: load it in PyTorch 1 and save it again',
+  },
+  { is: (head) => begins(head, '\x1f\x8b'), say: 'it is packed with gzip; unpack it first (gunzip)' },
+  { is: (head) => begins(head, 'BZh'), say: 'it is packed with bzip2; unpack it first (bunzip2)' },
+  { is: (head) => begins(head, '\xfd7zXZ'), say: 'it is packed with xz; unpack it first (unxz)' },
+  { is: (head) => begins(head, '\x28\xb5\x2f\xfd'), say: 'it is packed with zstd; unpack it first (unzstd)' },
+  {
+    is: (head) => begins(head, '\x89PNG'),
+    say: 'it is a PNG picture, not weights; was the picture given in place of the weights?',
+  },
+  {
+    is: (head) => begins(head, '\xff\xd8\xff'),
+    say: 'it is a JPEG picture, not weights; was the picture given in place of the weights?',
+  },
+  {
+    is: (head) => begins(head, 'GIF8'),
+    say: 'it is a GIF picture, not weights; was the picture given in place of the weights?',
+  },
+  {
+    is: (head) => begins(head, 'RIFF') && begins(head, 'WEBP', 8),
+    say: 'it is a WebP picture, not weights; was the picture given in place of the weights?',
+  },
+  { is: (head) => begins(head, '\x93NUMPY'), say: 'it is a single NumPy array; save named weights as safetensors' },
+  { is: (head) => begins(head, 'TFL3', 4), say: 'it is a TensorFlow Lite model, which is not supported' },
+  // A protobuf whose first field is a small varint (ir_version), then a field that onnx.proto has.
+  {
+    is: (head) => head[0] === 0x08 && head[1] < 32 && [0x12, 0x1a, 0x22, 0x2a, 0x32, 0x3a, 0x42].includes(head[2]),
+    say: 'it looks like an ONNX model, which is not supported yet',
+  },
+];
+
+/** A zip is a PyTorch file, or one of the things that are zips too. */
+async function openZipped(source: ByteSource): Promise<Checkpoint> {
+  const { openTorchZip, openZip } = await import('./torch-zip.js');
+  const members = await openZip(source);
+  const names = [...members.keys()];
+  if (members.has('model.weights.h5') || (members.has('config.json') && members.has('metadata.json')))
+    throw unsupported(
+      source,
+      'it is a Keras 3 archive (.keras), which is not supported yet; in Python: keras.models.load_model(path).save("model.h5")',
+    );
+  if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
+    throw unsupported(source, 'it is a NumPy archive (.npz), which is not supported; save the weights as safetensors');
+  return openTorchZip(source, members);
+}
+
+/** A bare pickle is no checkpoint; what it names decides whether it is refused as unsafe or as something else. */
+async function refusePickle(source: ByteSource): Promise<void> {
+  const [{ truncated, unpickle }, { torchPickle }] = await Promise.all([
+    import('./pickle.js'),
+    import('./torch-values.js'),
+  ]);
+  const bytes = await readBytes(source, 0, Math.min(2 ** 24, source.size));
+  try {
+    if (unpickle(bytes, 0, torchPickle(source.name)) === truncated) return;
+  } catch (error) {
+    if (error instanceof ResidualError && error.code === 'WEIGHTS_UNSAFE') throw error;
+    return;
+  }
+  throw unsupported(source, 'it is a bare Python pickle, no PyTorch checkpoint; save the weights with torch.save');
+}
