@@ -177,7 +177,7 @@ function words({ step, before, after, left = 0, top = 0 }: Stage): [string, stri
     case 'centerCrop':
       return [
         'crop',
-        `centre ${sizeText(step)} from x ${left}, y ${top}${left < 0 || top < 0 ? ', black added' : ''}: ${change}`,
+        `centre ${sizeText(step)} from x ${round4(left)}, y ${round4(top)}${left < 0 || top < 0 ? ', black added' : ''}: ${change}`,
       ];
     case 'reverseChannels':
       return ['channels', 'RGB → BGR'];
@@ -193,7 +193,7 @@ const movesPixels = ({ step }: Step): boolean =>
 
 const names = (plan: Plan): string => (plan.length ? plan.map(({ step }) => step).join(', ') : 'no step');
 const sizeText = ({ width, height }: Size): string => `${width}×${height}`;
-const round4 = (value: number): number => Math.round(value * 1e4) / 1e4;
+const round4 = (value: number): string => String(Math.round(value * 1e4) / 1e4).replace('-', '−');
 const signed = (value: number): string => (value < 0 ? `− ${-value}` : `+ ${value}`);
 /** 1/255 is what people know; 0.00392156862745098 is not. */
 const factorText = (factor: number): string => (factor < 1 ? `1/${round4(1 / factor)}` : `${factor}`);
