@@ -81,7 +81,7 @@ describe.skipIf(!shared)('the default decoding', () => {
     const bytes = readFileSync(path);
     const fromFile = await decode(path, 'default');
     for (const input of [bytes, new Uint8Array(bytes), new Blob([bytes])])
-      expect((await decode(input, 'default')).pixels).toEqual(fromFile.pixels);
+      expect(Buffer.compare((await decode(input, 'default')).pixels.data, fromFile.pixels.data)).toBe(0);
   });
 
   test('damaged files of every format give pixels or one clear error', async () => {
@@ -108,7 +108,7 @@ describe.skipIf(!shared)('the default decoding', () => {
             }
           },
         ),
-        { numRuns: 25 },
+        { numRuns: 100 },
       );
     }
   });
@@ -214,6 +214,11 @@ test('what is no picture is said to be none, by name', async () => {
       file('text.gif', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>')),
       'IMAGE',
       /not a picture of a known format/,
+    ],
+    [
+      file('phone.jpg', Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic')),
+      'IMAGE',
+      /HEIC is not read; save the picture as JPEG/,
     ],
     [file('cut.png', png.subarray(0, png.length - 200)), 'IMAGE', /cut\.png: the PNG cannot be decoded/],
     [file('start.jpg', Uint8Array.of(0xff, 0xd8, 0xff, 0xe0)), 'IMAGE', /start\.jpg: the JPEG has no frame header/],
