@@ -179,7 +179,8 @@ function residual(piece: Extract<Piece, { kind: 'residual' }>, blocks: readonly 
     blocks.length > 1 ? `${short(blocks[0], 22)} … ${short(blocks.at(-1)!, 22)}` : short(blocks[0] ?? '', 44);
   const pills = shortcut.map((bar) => ({ bar, width: barWidth(bar) }));
   const pillsWidth = pills.reduce((sum, pill) => sum + pill.width + 8, -8);
-  const width = Math.max(inner, split + pillsWidth + 70);
+  const captionWidth = textWidth(caption, 10) + 2 * pad + (times > 1 ? 32 : 0);
+  const width = Math.max(inner, split + pillsWidth + 70, captionWidth);
   const above = barHeight / 2 + arcRise + (shortcut.length ? 22 : 8);
   const below = barHeight / 2 + 24;
 

@@ -69,22 +69,25 @@ export class Cursor {
     return length === 4 ? view.getFloat32(0, true) : view.getFloat64(0, true);
   }
 
+  /** The next bytes, not copied. */
+  bytes(length: number): Uint8Array {
+    const from = this.#take(length);
+    return this.#bytes.subarray(from, from + length);
+  }
+
   /** The next bytes as a cursor of their own. */
   cut(length: number): Cursor {
-    const from = this.#take(length);
-    return new Cursor(this.#bytes.subarray(from, from + length));
+    return new Cursor(this.bytes(length));
   }
 
   /** The next bytes, copied. */
   copy(length: number): Uint8Array {
-    const from = this.#take(length);
-    return this.#bytes.slice(from, from + length);
+    return this.bytes(length).slice();
   }
 
   /** The next bytes as text, up to a zero. */
   text(length: number): string {
-    const from = this.#take(length);
-    return textOf(this.#bytes.subarray(from, from + length));
+    return textOf(this.bytes(length));
   }
 
   /** Text at a place from the beginning, up to a zero or the end. */

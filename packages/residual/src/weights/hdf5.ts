@@ -121,7 +121,8 @@ async function readObject(source: ByteSource, bytes: Bytes, address: number): Pr
   }
   for (let n = 0; n < blocks.length; n++) {
     const { at, length } = blocks[n];
-    const block = await bytes.at(at, length);
+    // One copy a block: the messages must not keep whole pages of the file alive.
+    const block = new Cursor((await bytes.at(at, length)).copy(length));
     while (block.left >= (modern ? 4 : 8)) {
       const type = modern ? block.u8() : block.u16();
       const size = block.u16();
@@ -138,7 +139,7 @@ async function readObject(source: ByteSource, bytes: Bytes, address: number): Pr
       }
       if (flags & 2 && (type === message.datatype || type === message.dataspace || type === message.attribute))
         throw unsupported(source, 'it shares HDF5 header messages between objects; copy it with h5repack');
-      if (read.has(type)) messages.push({ type, body: block.copy(size) });
+      if (read.has(type)) messages.push({ type, body: block.bytes(size) });
       else block.skip(size);
     }
   }

@@ -35,7 +35,8 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
   const head = await readBytes(source, 0, Math.min(4096, source.size));
   if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06')) return openZipped(source);
   if (begins(head, '\x89HDF\r\n\x1a\n')) return (await import('./keras.js')).openKeras(source);
-  if (begins(head, legacyMagic)) return (await import('./torch-legacy.js')).openTorchLegacy(source);
+  if (head[0] === 0x80 && [2, 11].some((at) => begins(head, legacyMagic, at)))
+    return (await import('./torch-legacy.js')).openTorchLegacy(source);
   const text = String.fromCharCode(...head.subarray(0, 512));
   const other = others.find(({ is }) => is(head, text));
   if (other) throw unsupported(source, other.say);
@@ -48,8 +49,8 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
   );
 }
 
-/** The long 0x1950a86a20f9469cfc6c as a pickle of protocol 2: the first of PyTorch's legacy container. */
-const legacyMagic = '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.';
+/** The long 0x1950a86a20f9469cfc6c, first value of PyTorch's legacy container, behind the protocol and perhaps a frame. */
+const legacyMagic = '\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19';
 
 const begins = (head: Uint8Array, magic: string, at = 0): boolean =>
   at + magic.length <= head.length && [...magic].every((letter, i) => head[at + i] === letter.charCodeAt(0));

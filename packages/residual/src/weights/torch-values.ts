@@ -52,7 +52,10 @@ const bareNames = [
   ...['float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool'].map(
     (name) => `torch.${name}`,
   ),
-  ...['list', 'dict', 'int', 'float', 'str', 'bool'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
+  ...['list', 'dict', 'int', 'long', 'float', 'str', 'bool'].flatMap((name) => [
+    `builtins.${name}`,
+    `__builtin__.${name}`,
+  ]),
 ];
 
 /** At most this many items are copied by constructors such as `OrderedDict(pairs)`, whatever the pickle repeats. */

@@ -1,0 +1,65 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { sharedBytes } from '../tensor.js';
+import { openFile, writeFileAtomic } from './file.js';
+import { refusal, scratch } from './python.test.helper.js';
+
+const folder = scratch();
+
+describe('openFile', () => {
+  test('reads any part, also into shared memory', async () => {
+    const path = join(folder, 'numbers');
+    writeFileSync(
+      path,
+      Uint8Array.from({ length: 1000 }, (_, i) => i % 251),
+    );
+    const file = await openFile(path);
+    expect(file.size).toBe(1000);
+    const target = sharedBytes(500);
+    await file.readInto(target, 300);
+    expect(Array.from(target)).toEqual(Array.from({ length: 500 }, (_, i) => (i + 300) % 251));
+    await file.close();
+  });
+
+  test('says why a path cannot be read', async () => {
+    expect(await refusal(openFile(join(folder, 'nowhere')))).toMatchObject({
+      code: 'FILE',
+      message: `${join(folder, 'nowhere')}: there is no such file; check the path`,
+      details: { reason: 'ENOENT' },
+    });
+    expect((await refusal(openFile(folder))).message).toContain('it is a folder');
+  });
+
+  test('a file that shrinks while it is read is an error, not a hang', async () => {
+    const path = join(folder, 'shrinking');
+    writeFileSync(path, new Uint8Array(100));
+    const file = await openFile(path);
+    writeFileSync(path, new Uint8Array(10));
+    expect((await refusal(file.readInto(new Uint8Array(100), 0))).message).toContain('it ends at byte 10');
+    await file.close();
+  });
+});
+
+describe('writeFileAtomic', () => {
+  test('writes all chunks and replaces what was there', async () => {
+    const path = join(folder, 'written');
+    writeFileSync(path, 'old');
+    await writeFileAtomic(path, [Uint8Array.of(1, 2), new Uint8Array(0), sharedBytes(3)]);
+    expect([...readFileSync(path)]).toEqual([1, 2, 0, 0, 0]);
+  });
+
+  test('leaves the old file and nothing else when the writing fails', async () => {
+    const place = join(folder, 'failing');
+    mkdirSync(place);
+    writeFileSync(join(place, 'model'), 'old');
+    function* chunks() {
+      yield new Uint8Array(10);
+      throw new Error('no more');
+    }
+    expect(await refusal(writeFileAtomic(join(place, 'model'), chunks()))).toMatchObject({ code: 'FILE' });
+    expect(readdirSync(place)).toEqual(['model']);
+    expect(readFileSync(join(place, 'model'), 'utf8')).toBe('old');
+    expect(await refusal(writeFileAtomic(join(place, 'no', 'model'), []))).toMatchObject({ code: 'FILE' });
+  });
+});

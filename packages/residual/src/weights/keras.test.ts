@@ -1,0 +1,214 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { shared } from '../testing.js';
+import { openCheckpoint } from './open.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch } from './python.test.helper.js';
+
+/** Files by h5py: the layouts, types and filters of Keras' files, and some that try a reader. */
+const zoo = `
+import h5py
+folder = sys.argv[1]
+rng = np.random.default_rng(1)
+expected = {}
+def keras(name, write=None, libver=None, whole=False, layers=None, **attributes):
+    with h5py.File(f'{folder}/{name}.h5', 'w', libver=libver) as f:
+        root = f.create_group('model_weights') if whole else f
+        for key, value in attributes.items(): f.attrs[key] = value
+        layers = layers or {'conv1': {'conv1/kernel:0': rng.standard_normal((3, 3, 2, 4)).astype('f4'), 'conv1/bias:0': np.arange(4, dtype='f4')},
+                            'pool': {}, 'bn': {'bn/gamma:0': np.ones(4, 'f4'), 'bn/beta:0': np.zeros(4, 'f4')}}
+        root.attrs['layer_names'] = np.array([n.encode() for n in layers])
+        found = expected[name] = {}
+        for layer, weights in layers.items():
+            group = root.create_group(layer)
+            group.attrs['weight_names'] = np.array([n.encode() for n in weights]) if weights else []
+            for weight, array in weights.items():
+                (write or (lambda g, n, a: g.create_dataset(n, data=a)))(group, weight, array)
+                found[f'{layer}/{weight}'] = described(array)
+        if whole:
+            f.create_group('optimizer_weights').create_dataset('momentum', data=np.ones(3))
+big = {'fc': {'fc/kernel:0': rng.standard_normal((300, 70)).astype('f4')}}
+keras('plain', keras_version='2.4.0', backend=b'tensorflow')
+keras('whole', whole=True, keras_version=b'2.4.0', backend='tensorflow', model_config=json.dumps({'class_name': 'Functional', 'config': {'long': 'x' * 100_000}}))
+keras('latest', libver='latest')
+keras('v108', libver=('v108', 'v108'))
+keras('gzip', lambda g, n, a: g.create_dataset(n, data=a, chunks=(64, 32), compression='gzip'), layers=big)
+keras('shuffle', lambda g, n, a: g.create_dataset(n, data=a, chunks=(299, 3), compression='gzip', shuffle=True, fletcher32=True), layers=big)
+keras('chunked', lambda g, n, a: g.create_dataset(n, data=a, chunks=(7, 7)), layers=big)
+keras('types', layers={'all': {f'all/{t}': np.arange(-2, 5).astype(t) for t in ('float64', 'float32', 'float16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool')}})
+keras('shapes', layers={'all': {'scalar': np.float32(7), 'empty': np.zeros((0, 3), 'f4'), 'deep/er/path:0': np.ones((1, 2, 3, 4, 5), 'f4')}})
+keras('many', layers={f'layer_{i}': {f'layer_{i}/kernel:0': np.full(3, i, 'f4')} for i in range(600)})
+def lzf(g, n, a): g.create_dataset(n, data=a, chunks=(64, 32), compression='lzf')
+keras('lzf', lzf, layers=big)
+keras('swapped', lambda g, n, a: g.create_dataset(n, data=a.astype('>f4')), layers=big)
+def unwritten(g, n, a): g.create_dataset(n, shape=(300, 70), dtype='f4')
+keras('unwritten', unwritten, layers={'fc': {'fc/kernel:0': np.zeros((300, 70), 'f4')}})
+def bomb(g, n, a): g.create_dataset(n, shape=(2**40,), dtype='f4', chunks=(2**20,))
+keras('bomb', bomb, layers={'fc': {'fc/kernel:0': np.zeros(1, 'f4')}})
+with h5py.File(f'{folder}/parts.h5', 'w') as f:
+    f.attrs['layer_names0'] = np.array([b'a']); f.attrs['layer_names1'] = np.array([b'b'])
+    for n in 'ab':
+        g = f.create_group(n); g.attrs['weight_names'] = np.array([b'w']); g['w'] = np.ones(2, 'f4')
+with h5py.File(f'{folder}/missing.h5', 'w') as f:
+    f.attrs['layer_names'] = np.array([b'conv1']); f.create_group('conv1').attrs['weight_names'] = np.array([b'conv1/kernel:0'])
+with h5py.File(f'{folder}/cyclic.h5', 'w') as f:
+    g = f.create_group('a/b'); g['w'] = np.arange(3, dtype='f4')
+    g['up'] = f['a']; g['root'] = f['/']; g['again'] = g['w']
+    g['soft'] = h5py.SoftLink('/a/b'); g['out'] = h5py.ExternalLink('other.h5', '/'); g['text'] = 'hello'
+with h5py.File(f'{folder}/cyclic-latest.h5', 'w', libver='latest') as f:
+    g = f.create_group('a/b'); g['w'] = np.arange(3, dtype='f4'); g['up'] = f['a']; g['soft'] = h5py.SoftLink('/a/b')
+with h5py.File(f'{folder}/deep-config.h5', 'w') as f:
+    f.attrs['layer_names'] = np.array([b'a']); f.create_group('a').attrs['weight_names'] = []
+    f.attrs['model_config'] = '[' * 1_000_000
+print(json.dumps(expected))
+`;
+
+const readBack = `
+import h5py
+everything = {}
+for path in sys.argv[1:]:
+    found = everything[path] = {}
+    with h5py.File(path, 'r') as f:
+        root = f['model_weights'] if 'model_weights' in f else f
+        for layer in root.attrs['layer_names']:
+            layer = layer if isinstance(layer, str) else layer.decode()
+            for weight in root[layer].attrs['weight_names']:
+                weight = weight if isinstance(weight, str) else weight.decode()
+                found[f'{layer}/{weight}'] = described(root[layer][weight][()])
+print(json.dumps(everything))
+`;
+
+describe.skipIf(!shared)('Keras files', () => {
+  const folder = scratch();
+  const expected = shared ? pythonJson<Record<string, Expected>>(zoo, folder) : {};
+  const path = (name: string) => join(folder, `${name}.h5`);
+
+  test.each(['plain', 'whole', 'v108', 'gzip', 'shuffle', 'chunked', 'types', 'shapes', 'many', 'unwritten'])(
+    '%s reads as h5py reads it, in the order of the attributes',
+    async (name) => {
+      const checkpoint = await openCheckpoint(path(name));
+      const found = await describeAll(checkpoint);
+      expect(found).toEqual(expected[name]);
+      expect(Object.keys(found)).toEqual(Object.keys(expected[name]));
+      await checkpoint.close();
+    },
+  );
+
+  test('bytes and Blob read as the path does', async () => {
+    const bytes = bytesOf(path('gzip'));
+    for (const input of [bytes, new Blob([bytes as Uint8Array<ArrayBuffer>])])
+      expect(await describeAll(await openCheckpoint(input))).toEqual(expected.gzip);
+  });
+
+  test('a whole model gives its architecture and leaves the optimiser out', async () => {
+    const checkpoint = await openCheckpoint(path('whole'));
+    expect(checkpoint).toMatchObject({
+      format: 'keras-h5',
+      reason: 'HDF5 with /model_weights',
+      metadata: {
+        keras_version: '2.4.0',
+        backend: 'tensorflow',
+        layer_names: ['conv1', 'pool', 'bn'],
+        model_config: { class_name: 'Functional', config: { long: 'x'.repeat(100_000) } },
+      },
+    });
+    await checkpoint.close();
+  });
+
+  test('names that were cut into several attributes are joined', async () => {
+    const checkpoint = await openCheckpoint(path('parts'));
+    expect([...checkpoint.tensors.keys()]).toEqual(['a/w', 'b/w']);
+    await checkpoint.close();
+  });
+
+  test.each(['cyclic', 'cyclic-latest'])(
+    '%s: without layer_names the datasets are listed once, links in a circle end',
+    async (name) => {
+      const checkpoint = await openCheckpoint(path(name));
+      expect(checkpoint.reason).toContain('without layer_names');
+      expect([...checkpoint.tensors.keys()].length).toBe(1);
+      const [only] = checkpoint.tensors.keys();
+      expect(Array.from((await checkpoint.read(only)).data as Float32Array)).toEqual([0, 1, 2]);
+      await checkpoint.close();
+    },
+  );
+
+  test.each([
+    ['missing', /layer conv1 lists the weight conv1\/kernel:0, which is not there/],
+    ['swapped', /weight fc\/fc\/kernel:0 is no dataset of little-endian numbers/],
+    ['bomb', /its tensors claim 4398046511104 bytes/],
+    ['deep-config', /its model_config nests more than 100 deep/],
+  ])('%s is refused', async (name, message) => {
+    expect(await refusal(openCheckpoint(path(name)))).toMatchObject({
+      code: 'WEIGHTS_FORMAT',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('a filter that is not read is named when the values are asked for', async () => {
+    const checkpoint = await openCheckpoint(path('lzf'));
+    expect((await refusal(checkpoint.read('fc/fc/kernel:0'))).message).toContain('the HDF5 filter lzf');
+    await checkpoint.close();
+  });
+
+  test('what newer layouts hold is refused by name', async () => {
+    runPython(
+      `import h5py
+with h5py.File(sys.argv[1], 'w', libver='latest') as f:
+    f.attrs['layer_names'] = np.array([f'l{i}'.encode() for i in range(50)])
+    for i in range(50): f.create_group(f'l{i}').attrs['weight_names'] = []
+with h5py.File(sys.argv[2], 'w', libver='latest') as f: f.create_dataset('w', data=np.ones((100, 100)), chunks=(10, 10))`,
+      path('dense'),
+      path('new-chunks'),
+    );
+    expect((await refusal(openCheckpoint(path('dense')))).message).toContain("libver='latest'");
+    const checkpoint = await openCheckpoint(path('new-chunks'));
+    expect((await refusal(checkpoint.read('w'))).message).toContain('HDF5 layout 4.2');
+    await checkpoint.close();
+  });
+
+  test('a real file and one of the oracle: every value, in the order of Keras', async () => {
+    const made = scratch();
+    runPython(
+      'import subprocess; subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)',
+      join(shared!, 'oracle/keras_oracle.py'),
+      'keras2015',
+      made,
+      ...['--size', '64', '--classes', '6'],
+    );
+    const paths = [join(shared!, 'weights/mlperf-tiny-resnet8.h5'), join(made, 'keras2015.h5')];
+    const real = pythonJson<Record<string, Expected>>(readBack, ...paths);
+    for (const path of paths) {
+      const checkpoint = await openCheckpoint(path);
+      const found = await describeAll(checkpoint);
+      expect(found).toEqual(real[path]);
+      expect(Object.keys(found)).toEqual(Object.keys(real[path]));
+      await checkpoint.close();
+    }
+    expect(Object.keys(real[paths[1]]).slice(0, 4)).toEqual([
+      'conv1/conv1_W_1:0',
+      'conv1/conv1_b_1:0',
+      'bn_conv1/bn_conv1_gamma_1:0',
+      'bn_conv1/bn_conv1_beta_1:0',
+    ]);
+  });
+
+  test('the whole model of MLPerf Tiny', async () => {
+    const checkpoint = await openCheckpoint(join(shared!, 'weights/mlperf-tiny-resnet8.h5'));
+    expect(checkpoint.tensors.size).toBe(48);
+    expect(checkpoint.tensors.get('conv2d/conv2d/kernel:0')).toEqual({ dtype: 'float32', shape: [3, 3, 3, 16] });
+    expect(checkpoint.metadata).toMatchObject({ keras_version: '2.4.0', model_config: { class_name: 'Functional' } });
+    await checkpoint.close();
+  });
+
+  test('a download that broke off says how much is missing', async () => {
+    const truncated = join(shared!, 'weights/odd/keras2015-resnet50-notop.truncated.h5');
+    expect((await refusal(openCheckpoint(truncated))).message).toContain(
+      'names 94653016 bytes as its size but has 1048576',
+    );
+    // With the size mended the missing groups themselves are noticed.
+    const bytes = new Uint8Array(readFileSync(truncated));
+    new DataView(bytes.buffer).setBigUint64(40, BigInt(bytes.length), true);
+    expect(await refusal(openCheckpoint(bytes))).toMatchObject({ code: 'WEIGHTS_FORMAT' });
+  });
+});
