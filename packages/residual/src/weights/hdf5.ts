@@ -3,14 +3,15 @@ import { bytesPerElement, sharedBytes, sizeOf } from '../tensor.js';
 import type { TensorInfo } from './checkpoint.js';
 import { type Bytes, Cursor, openBytes, signature, undefinedAddress } from './hdf5-bytes.js';
 import { readFilters, undoFilters } from './hdf5-filters.js';
+import { readDense, walkTree } from './hdf5-trees.js';
 import { type HdfValue, readDataspace, readDatatype, readValues } from './hdf5-values.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
 
 /*
- * HDF5 as Keras and h5py write it by default: superblock 0 to 3, object headers 1 and 2, groups as symbol tables or
- * as compact links, datasets that are compact, contiguous or chunked by a version 1 B-tree, deflate, shuffle and
- * Fletcher-32 filters, attributes in the object header. What only `libver='latest'` or very large groups produce
- * (fractal heaps, newer chunk indices) is refused by name. Section numbers are those of the "HDF5 File Format
+ * HDF5 as Keras and h5py write it, by default and with newer `libver`: superblock 0 to 3, object headers 1 and 2,
+ * groups as symbol tables, links in the header or in a heap, attributes likewise, datasets that are compact,
+ * contiguous or chunked by a version 1 B-tree, deflate, shuffle and Fletcher-32 filters. The chunk indices of HDF5
+ * 1.10 (layout 4) are refused by name. Section numbers are those of the "HDF5 File Format
  * Specification Version 3.0".
  *
  * Why not the HDF5 library compiled to WebAssembly: on a ResNet-50 of 103 MB it needed 340 ms to the table of
@@ -151,6 +152,27 @@ const find = (object: HdfObject, type: number): Cursor | undefined => {
   return found && new Cursor(found.body);
 };
 
+/**
+ * The links or attributes of an object: those in its header, and those that an info message (sections IV.A.2.c and
+ * IV.A.2.v) says lie in a heap, because they are many.
+ */
+async function messagesOf(
+  source: ByteSource,
+  bytes: Bytes,
+  object: HdfObject,
+  type: number,
+  infoType: typeof message.linkInfo | typeof message.attributeInfo,
+): Promise<Cursor[]> {
+  const found = object.messages.filter((one) => one.type === type).map(({ body }) => new Cursor(body));
+  const info = find(object, infoType);
+  if (!info) return found;
+  info.skip(1);
+  const creation = info.u8() & 1;
+  info.skip(creation ? (infoType === message.linkInfo ? 8 : 2) : 0);
+  const [heap, names] = [info.u64(), info.u64()];
+  return heap === undefinedAddress ? found : [...found, ...(await readDense(source, bytes, heap, names))];
+}
+
 async function readLinks(source: ByteSource, bytes: Bytes, group: HdfObject): Promise<Map<string, number>> {
   const links = new Map<string, number>();
   const table = find(group, message.symbolTable);
@@ -177,19 +199,7 @@ async function readLinks(source: ByteSource, bytes: Bytes, group: HdfObject): Pr
       }
     }
   }
-  const info = find(group, message.linkInfo);
-  if (info) {
-    info.skip(1);
-    info.skip(info.u8() & 1 ? 8 : 0);
-    if (info.u64() !== undefinedAddress)
-      throw unsupported(
-        source,
-        "it stores its groups in a way that only HDF5's libver='latest' does; copy it with h5repack --high=0",
-      );
-  }
-  for (const { type, body } of group.messages) {
-    if (type !== message.link) continue;
-    const link = new Cursor(body);
+  for (const link of await messagesOf(source, bytes, group, message.link, message.linkInfo)) {
     link.skip(1);
     const flags = link.u8();
     const kind = flags & 8 ? link.u8() : 0;
@@ -198,40 +208,6 @@ async function readLinks(source: ByteSource, bytes: Bytes, group: HdfObject): Pr
     if (kind === 0) links.set(name, link.u64());
   }
   return links;
-}
-
-/**
- * Section III.A.1: the leaves of a version 1 B-tree (type 0: a group, 1: chunks), keys before their children. Levels
- * must fall and no node may come twice, so a cycle ends.
- */
-async function* walkTree(
-  source: ByteSource,
-  bytes: Bytes,
-  root: number,
-  type: 0 | 1,
-  keySize: number,
-): AsyncGenerator<{ key: Cursor; child: number }> {
-  if (root === undefinedAddress) return;
-  const size = type === 0 ? 8 : keySize;
-  const pending: { at: number; below: number }[] = [{ at: root, below: 256 }];
-  const visited = new Set<number>();
-  for (let node = pending.pop(); node; node = pending.pop()) {
-    const head = await bytes.at(node.at, 24);
-    const sign = head.u32();
-    const [nodeType, level, used] = [head.u8(), head.u8(), head.u16()];
-    if (sign !== signature('TREE') || nodeType !== type || level >= node.below || visited.has(node.at))
-      throw damaged(source, `its HDF5 tree at ${node.at} is broken`);
-    visited.add(node.at);
-    const entries = await bytes.at(node.at + 24, used * (size + 8));
-    const inner: { at: number; below: number }[] = [];
-    for (let i = 0; i < used; i++) {
-      const key = entries.cut(size);
-      const child = entries.u64();
-      if (level === 0) yield { key, child };
-      else inner.push({ at: child, below: level });
-    }
-    pending.push(...inner.reverse());
-  }
 }
 
 function datasetInfo(source: ByteSource, object: HdfObject): TensorInfo | undefined {
@@ -253,9 +229,7 @@ async function readAttribute(
   object: HdfObject,
   wanted: string,
 ): Promise<HdfValue | undefined> {
-  for (const one of object.messages) {
-    if (one.type !== message.attribute) continue;
-    const body = new Cursor(one.body);
+  for (const body of await messagesOf(source, bytes, object, message.attribute, message.attributeInfo)) {
     const version = body.u8();
     body.skip(1);
     const [nameSize, typeSize, spaceSize] = [body.u16(), body.u16(), body.u16()];
@@ -265,16 +239,6 @@ async function readAttribute(
     const datatype = readDatatype(body.cut(padded(typeSize)));
     const shape = readDataspace(body.cut(padded(spaceSize))) ?? [0];
     return readValues(source, bytes, body, datatype, shape);
-  }
-  const info = find(object, message.attributeInfo);
-  if (info) {
-    info.skip(1);
-    info.skip(info.u8() & 1 ? 2 : 0);
-    if (info.u64() !== undefinedAddress)
-      throw unsupported(
-        source,
-        "it stores its attributes in a way that only HDF5's libver='latest' does; copy it with h5repack --high=0",
-      );
   }
   return undefined;
 }
