@@ -109,17 +109,22 @@ export interface Bytes {
   into(target: Uint8Array, address: number): Promise<void>;
   /** Allows another round of reads; see `maxReads`. */
   renew(): void;
+  /** The objects of each global heap met so far, by its address: place and size by index. */
+  readonly heaps: Map<number, ReadonlyMap<number, { readonly at: number; readonly size: number }>>;
 }
 
 const pageSize = 2 ** 15;
 const maxPages = 128;
 /** Reads of metadata in one operation: a ResNet-152 takes some 10,000. Structures that lead in circles end here. */
 const maxReads = 200_000;
+/** Bytes of metadata in one operation: a ResNet-50 takes 1 MB. */
+const maxBytes = 2 ** 28;
 const maxPiece = 2 ** 26;
 
 export function openBytes(source: ByteSource): Bytes {
   const pages = new Map<number, Uint8Array>();
   let reads = 0;
+  let total = 0;
   const page = async (number: number): Promise<Uint8Array> => {
     const known = pages.get(number);
     if (known) return known;
@@ -131,7 +136,8 @@ export function openBytes(source: ByteSource): Bytes {
   };
   return {
     async at(address, length) {
-      if (++reads > maxReads) throw damaged(source, 'its HDF5 structures lead in circles');
+      total += length;
+      if (++reads > maxReads || total > maxBytes) throw damaged(source, 'its HDF5 structures lead in circles');
       if (length > maxPiece) throw damaged(source, `an HDF5 structure of it claims ${length} bytes`);
       checkRange(source, address, length);
       const first = Math.floor(address / pageSize);
@@ -145,7 +151,9 @@ export function openBytes(source: ByteSource): Bytes {
     },
     renew() {
       reads = 0;
+      total = 0;
     },
+    heaps: new Map(),
   };
 }
 

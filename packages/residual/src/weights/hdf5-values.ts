@@ -96,19 +96,35 @@ export async function readValues(
 }
 
 /** Section III.E: one object of a global heap, where texts of any length stand. */
-async function heapObject(source: ByteSource, bytes: Bytes, address: number, wanted: number): Promise<Cursor> {
+async function heapObject(source: ByteSource, bytes: Bytes, address: number, index: number): Promise<Cursor> {
+  let objects = bytes.heaps.get(address);
+  if (!objects) {
+    objects = await heapObjects(source, bytes, address);
+    bytes.heaps.set(address, objects);
+  }
+  const object = objects.get(index);
+  if (!object) throw damaged(source, `its HDF5 heap at ${address} has no object ${index}`);
+  return bytes.at(object.at, object.size);
+}
+
+async function heapObjects(
+  source: ByteSource,
+  bytes: Bytes,
+  address: number,
+): Promise<Map<number, { at: number; size: number }>> {
   const head = await bytes.at(address, 16);
   if (head.u32() !== signature('GCOL')) throw damaged(source, `its HDF5 heap at ${address} is none`);
   head.skip(4);
   const end = address + head.u64();
+  const objects = new Map<number, { at: number; size: number }>();
   for (let at = address + 16; at + 16 <= end; ) {
     const object = await bytes.at(at, 16);
     const index = object.u16();
+    if (index === 0) break; // the free space at the end
     object.skip(6);
     const size = object.u64();
-    if (index === wanted) return bytes.at(at + 16, size);
-    if (index === 0) break; // the free space at the end
+    objects.set(index, { at: at + 16, size });
     at += 16 + Math.ceil(size / 8) * 8;
   }
-  throw damaged(source, `its HDF5 heap at ${address} has no object ${wanted}`);
+  return objects;
 }

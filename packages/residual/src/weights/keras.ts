@@ -11,6 +11,7 @@ interface Entry {
 }
 
 const maxDatasets = 20_000;
+const maxPathLength = 1000;
 
 /**
  * Opens a Keras `.h5` file. Its tensors are named `layer/weight_name` in the order of the attributes `layer_names`
@@ -25,7 +26,7 @@ export function openKeras(source: ByteSource): Promise<Checkpoint> {
     const whole = await child(file, file.root, 'model_weights');
     const group = whole ?? file.root;
     const layers = await nameList(file, group, 'layer_names');
-    const tensors = layers ? await listedWeights(source, file, group, layers) : await allDatasets(file, group);
+    const tensors = layers ? await listedWeights(source, file, group, layers) : await allDatasets(source, file, group);
     const infos = new Map([...tensors].map(([name, { info }]) => [name, info]));
     checkTotal(source, infos.values());
     const metadata: Record<string, unknown> = {};
@@ -74,12 +75,13 @@ async function listedWeights(
 }
 
 /** Every dataset of numbers below a group by its path; each object once, so that links in a circle end. */
-async function allDatasets(file: HdfFile, root: HdfObject): Promise<Map<string, Entry>> {
+async function allDatasets(source: ByteSource, file: HdfFile, root: HdfObject): Promise<Map<string, Entry>> {
   const tensors = new Map<string, Entry>();
   const seen = new Set<number>([root.address]);
   const pending: { path: string; object: HdfObject }[] = [{ path: '', object: root }];
   for (let next = pending.pop(); next && tensors.size < maxDatasets; next = pending.pop()) {
     const { path, object } = next;
+    if (path.length > maxPathLength) throw damaged(source, `it has a path of more than ${maxPathLength} characters`);
     const info = file.dataset(object);
     if (info) tensors.set(path, { info, object });
     const children: typeof pending = [];
