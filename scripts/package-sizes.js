@@ -35,6 +35,16 @@ const loaded = run(
 if (!loaded.includes('ResidualError')) throw new Error(`the library alone exports ${loaded}`);
 run('both', 'npx', '--no-install', 'residual', '--version');
 run('both', 'npx', '--no-install', 'residual', 'doctor');
+const answer = run(
+  'both',
+  'npx',
+  '--no-install',
+  'residual',
+  'classify',
+  '--json',
+  'node_modules/residual-cli/samples/cat.jpg',
+);
+if (JSON.parse(answer).predictions[0].label !== 'cat') throw new Error(`the packages say of a cat: ${answer}`);
 const native = existsSync(join(folder, 'both/node_modules/onnxruntime-node'));
 
 console.log('| installed | download of ours | packages | on disk |\n| --- | ---: | ---: | ---: |');

@@ -52,6 +52,15 @@ export const oneOf =
     throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text, near && `; did you mean ${near}?`);
   };
 
+/** Sides of a picture in pixels: `224`, or height and width as `192x256`. */
+export const size = (text: string, flag: string): number | readonly [height: number, width: number] => {
+  const sides = /^(\d{1,5})(?:[x×](\d{1,5}))?$/.exec(text)?.slice(1, 3).filter(Boolean).map(Number) ?? [];
+  const [height, width] = sides;
+  if (sides.length === 0 || sides.includes(0))
+    throw refused('a side such as 224, or height and width as 192x256,', flag, text);
+  return width === undefined ? height : [height, width];
+};
+
 /** Any text but the empty one. */
 export const text = (given: string, flag: string): string => {
   if (given.trim() !== '') return given;
@@ -91,5 +100,17 @@ export const classifyFlags = {
   labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
   explainPreprocessing: { help: 'print each step with its sizes for each picture' },
   saveInput: { value: 'file', help: 'write what the network saw of the picture as a PNG', parse: text },
+  json,
+} as const satisfies Flags;
+
+export const summaryFlags = {
+  classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
+  size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },
+  svg: { value: 'file', help: 'draw the blocks into a file', parse: text },
+  json,
+} as const satisfies Flags;
+
+export const inspectFlags = {
+  tensors: { help: 'list every tensor' },
   json,
 } as const satisfies Flags;

@@ -18,7 +18,10 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function work(argv: readonly string[]): Promise<number> {
-  const [{ runVerb }, { exitOf, report }] = await Promise.all([import('./commandline.js'), import('./report.js')]);
+  const [{ runVerb }, { exitOf, note, report }] = await Promise.all([
+    import('./commandline.js'),
+    import('./report.js'),
+  ]);
   const json = argv.includes('--json');
   const abort = new AbortController();
   const interrupted = 130; // 128 + SIGINT, as shells count
@@ -33,7 +36,11 @@ async function work(argv: readonly string[]): Promise<number> {
   };
   process.on('uncaughtException', (error) => process.exit(fail(error)));
   try {
-    const status = await runVerb(argv, { signal: abort.signal, report: (error) => report(error, json) });
+    const status = await runVerb(argv, {
+      signal: abort.signal,
+      report: (error) => report(error, json),
+      note: (text) => note(text, json),
+    });
     return abort.signal.aborted ? interrupted : status;
   } catch (error) {
     return fail(error);

@@ -16,5 +16,9 @@ export function report(error: unknown, json: boolean): void {
   if (process.env.RESIDUAL_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
 
+/** Says on stderr what was decided for the user: `residual: note: …`, or `{"note": …}` as JSON. */
+export const note = (text: string, json: boolean): void =>
+  void process.stderr.write(json ? `${JSON.stringify({ note: text })}\n` : `residual: note: ${printable(text)}\n`);
+
 /** The exit status of an error: the table's, or 70 for a bug (`EX_SOFTWARE` of sysexits.h). */
 export const exitOf = (error: unknown): number => (error instanceof ResidualError ? errorTable[error.code].exit : 70);

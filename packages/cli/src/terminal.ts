@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+
 /** Text on one line without control characters: a file's name cannot move the cursor or forge a line. */
 export const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
@@ -12,3 +14,8 @@ export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv =
 
 /** Columns to write in: the terminal's, 40 to 120; 80 where there is none. */
 export const widthOf = (stream: { columns?: number }): number => Math.min(120, Math.max(40, stream.columns || 80));
+
+/** Writes to stdout, and waits where the reader is slower than we are. */
+export async function print(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}

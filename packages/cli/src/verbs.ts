@@ -1,4 +1,4 @@
-import { type Flags, json, type OptionsOf } from './flags.js';
+import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
 
 /** What every verb is given besides its arguments and options. */
 export interface Context {
@@ -6,6 +6,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Reports an error and goes on: one line on stderr, or a JSON object with --json. */
   readonly report: (error: unknown) => void;
+  /** Tells of something that was decided for the user, on stderr. */
+  readonly note: (text: string) => void;
 }
 
 /** A verb's module exports `run`, which answers with the exit status. */
@@ -28,6 +30,53 @@ const verb = <const F extends Flags>(
 ): Verb => row;
 
 export const verbs: readonly Verb[] = [
+  verb({
+    name: 'classify',
+    args: '<pictures...>',
+    summary: 'say what photographs show: files, folders or globs',
+    flags: classifyFlags,
+    examples: [
+      'residual classify photo.jpg                              with the bundled model: ten classes',
+      'residual classify --weights resnet50.pth photo.jpg       1000 classes of ImageNet',
+      'residual classify -w resnet50.pth --json photos/ > results.jsonl',
+      "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
+      'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
+    ],
+    load: () => import('./verbs/classify.js'),
+  }),
+  verb({
+    name: 'summary',
+    args: '<model>',
+    summary: 'list the layers of a network with their shapes and costs',
+    flags: summaryFlags,
+    examples: [
+      'residual summary resnet50',
+      'residual summary resnet50.pth',
+      'residual summary resnet18 --classes 5 --size 192x256',
+      'residual summary resnet50 --svg resnet50.svg',
+    ],
+    load: () => import('./verbs/summary.js'),
+  }),
+  verb({
+    name: 'models',
+    args: '',
+    summary: 'list the bundled models and the architectures that weights can be for',
+    flags: { json },
+    examples: ['residual models', 'residual models --json'],
+    load: () => import('./verbs/models.js'),
+  }),
+  verb({
+    name: 'inspect',
+    args: '<weights...>',
+    summary: 'say what is in a weight file and which network it looks like',
+    flags: inspectFlags,
+    examples: [
+      'residual inspect resnet50.pth',
+      'residual inspect --tensors weights.h5',
+      'residual inspect --json *.pth',
+    ],
+    load: () => import('./verbs/inspect.js'),
+  }),
   verb({
     name: 'doctor',
     args: '',

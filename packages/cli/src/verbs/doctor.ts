@@ -1,67 +1,70 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import pc from 'picocolors';
+import { type EngineFacts, engineReport } from 'residual';
 import type { OptionsOf } from '../flags.js';
-import { wantsColor } from '../terminal.js';
-import type { Context } from '../verbs.js';
+import { print, wantsColor } from '../terminal.js';
 
+/** One package or engine, and how it is. */
 interface Finding {
   readonly name: string;
-  readonly use: string;
   readonly ok: boolean;
-  /** The version, or why it is of no use here. */
   readonly says: string;
 }
 
-/** The packages that do the heavy work; each may be missing, then what it is for is missing with it. */
+/** Packages that work is left to, with what is missing when they are. */
 const packages = [
   { name: 'sharp', use: 'decodes pictures', load: () => import('sharp') },
   { name: 'h5wasm', use: 'reads Keras .h5 weights', load: () => import('h5wasm/node') },
-  { name: 'onnxruntime-node', use: 'computes, native', load: () => import('onnxruntime-node') },
-  { name: 'onnxruntime-web', use: 'computes, WebAssembly: where the native one is absent', load: undefined },
 ] as const;
 
-/** `residual doctor`: exit status 0 when pictures can be decoded and some engine can compute, else 1. */
-export async function run(_args: readonly string[], options: OptionsOf<{ json: object }>, _context: Context) {
+/** `residual doctor`: exit status 0 when pictures can be decoded and an engine other than `reference` computes, else 1. */
+export async function run(_args: readonly string[], options: OptionsOf<{ json: object }>): Promise<number> {
+  const { processor, engines } = await engineReport();
   const host = {
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
-    cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    cores: availableParallelism(),
+    ...processor,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
   };
-  const findings = await Promise.all(packages.map(examine));
-  const ok = (name: (typeof packages)[number]['name']) => findings.some((row) => row.name === name && row.ok);
-  const engine = ok('onnxruntime-node') ? 'onnxruntime-node' : ok('onnxruntime-web') ? 'onnxruntime-web' : undefined;
-  const well = engine !== undefined && ok('sharp');
+  const found: Finding[] = [...(await Promise.all(packages.map(examine))), ...engines.map(engineFinding)];
+  const auto = engines.find(({ engine, ok }) => ok && engine !== 'reference');
+  const well = auto !== undefined && found[0].ok;
   if (options.json) {
-    process.stdout.write(`${JSON.stringify({ ok: well, host, packages: findings, engine: engine ?? null })}\n`);
+    await print(`${JSON.stringify({ ok: well, host, packages: found.slice(0, packages.length), engines })}\n`);
     return well ? 0 : 1;
   }
-  const { green, red, bold, dim } = pc.createColors(wantsColor(process.stdout));
-  const lines = [
-    `${bold('Node')} ${host.node} on ${host.platform}, ${host.cores} × ${host.cpu}, ${host.memoryGiB} GiB`,
-    ...findings.map(({ name, use, ok, says }) => {
-      const mark = ok ? green('✓') : red('✗');
-      return `${mark} ${name.padEnd(17)} ${dim(use)}: ${says}`;
-    }),
-    engine ? `${bold('auto')} computes with ${engine}` : red('No engine can compute here: run npm install again.'),
-  ];
-  process.stdout.write(`${lines.join('\n')}\n`);
+  const { green, red, bold } = pc.createColors(wantsColor(process.stdout));
+  const columns = Math.max(...found.map(({ name }) => name.length));
+  await print(
+    [
+      `${bold('Node')} ${host.node} on ${host.platform}, ${host.cores} × ${host.model}, ${host.memoryGiB} GiB`,
+      ...found.map(({ name, ok, says }) => `${ok ? green('✓') : red('✗')} ${name.padEnd(columns)}  ${says}`),
+      auto
+        ? `${bold('auto')} takes ${auto.engine} on ${auto.runtime}`
+        : red('Only the slow reference engine computes here: install onnxruntime-node or onnxruntime-web.'),
+      '',
+    ].join('\n'),
+  );
   return well ? 0 : 1;
+}
+
+function engineFinding({ engine, ok, runtime, note, selfCheck, reason }: EngineFacts): Finding {
+  const check = selfCheck === undefined ? '' : `; differs from reference by ${selfCheck.toExponential(0)} at most`;
+  return { name: `engine ${engine}`, ok, says: ok ? `${runtime}${note ? ` (${note})` : ''}${check}` : `${reason}` };
 }
 
 async function examine({ name, use, load }: (typeof packages)[number]): Promise<Finding> {
   const version = installed(name);
-  if (version === undefined) return { name, use, ok: false, says: 'not installed' };
+  if (version === undefined) return { name, ok: false, says: `not installed; it ${use}` };
   try {
-    await load?.();
-    return { name, use, ok: true, says: version };
+    await load();
+    return { name, ok: true, says: `${version}, ${use}` };
   } catch (error) {
     const [reason] = (error instanceof Error ? error.message : String(error)).split('\n');
-    return { name, use, ok: false, says: `${version} does not load: ${reason}` };
+    return { name, ok: false, says: `${version} does not load, it ${use}: ${reason}` };
   }
 }
 

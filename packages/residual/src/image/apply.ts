@@ -85,10 +85,13 @@ export function applyPlan(pixels: Pixels, plan: Plan): Applied {
   const count = width * height;
   const input = new Float32Array(count * 3);
   valueTables(plan).forEach(({ from, values }, c) => {
-    const plane = input.subarray(c * count, (c + 1) * count);
-    for (let i = 0, j = from; i < count; i++, j += 3) plane[i] = values[data[j]];
+    lookUp(data, from, values, input.subarray(c * count, (c + 1) * count));
   });
   return { input, height, width, cropped, stages };
+}
+
+function lookUp(data: Uint8Array, from: number, values: Float32Array, plane: Float32Array): void {
+  for (let i = 0, j = from; i < plane.length; i++, j += 3) plane[i] = values[data[j]];
 }
 
 /** For each channel of the result: the channel it comes from and what the values 0–255 become. */

@@ -44,13 +44,15 @@ function readHeader(view: DataView, fail: (what: string) => never) {
   const size = view.getUint32(14, true);
   const old = size === 12;
   if (!old && ![40, 52, 56, 64, 108, 124].includes(size)) fail(`unknown BMP header of ${size} bytes`);
-  if (view.byteLength < 14 + size + (size === 40 ? 12 : 0)) fail('the BMP ends inside its header; copy the file again');
+  const short = 'the BMP ends inside its header; copy the file again';
+  if (view.byteLength < 14 + size) fail(short);
   const stored = old ? view.getUint16(20, true) : view.getInt32(22, true);
   const bits = view.getUint16(old ? 24 : 28, true);
   const compression = old ? 0 : view.getUint32(30, true);
   if (![1, 4, 8, 16, 24, 32].includes(bits)) fail(`unknown BMP depth of ${bits} bits`);
   if (compression > 3 || (compression === 1 && bits !== 8) || (compression === 2 && bits !== 4))
     fail(`BMP compression ${compression} with ${bits} bits cannot be read; save it as PNG`);
+  if (compression === 3 && view.byteLength < 66) fail(short);
   const masks =
     compression === 3
       ? [54, 58, 62].map((at) => view.getUint32(at, true))
@@ -58,12 +60,12 @@ function readHeader(view: DataView, fail: (what: string) => never) {
         ? [0x7c00, 0x3e0, 0x1f]
         : [0xff0000, 0xff00, 0xff];
   const entry = old ? 3 : 4;
+  const colours = bits > 8 ? 0 : Math.min((old ? 0 : view.getUint32(46, true)) || 1 << bits, 1 << bits);
   const palette: number[] = [];
-  if (bits <= 8) {
-    const count = Math.min((old ? 0 : view.getUint32(46, true)) || 1 << bits, 1 << bits);
-    for (let i = 0, at = 14 + size; i < count && at + 3 <= view.byteLength; i++, at += entry)
-      palette.push((view.getUint8(at + 2) << 16) | (view.getUint8(at + 1) << 8) | view.getUint8(at));
-  }
+  for (let i = 0, at = 14 + size; i < colours && at + 3 <= view.byteLength; i++, at += entry)
+    palette.push((view.getUint8(at + 2) << 16) | (view.getUint8(at + 1) << 8) | view.getUint8(at));
+  // Some writers leave the place of the pixels out, or give the palette's.
+  const offset = view.getUint32(10, true) || 14 + size;
   return {
     width: old ? view.getUint16(18, true) : view.getInt32(18, true),
     height: Math.abs(stored),
@@ -72,7 +74,7 @@ function readHeader(view: DataView, fail: (what: string) => never) {
     compression,
     masks,
     palette,
-    offset: view.getUint32(10, true),
+    offset: offset === 14 + size ? offset + entry * colours : offset,
   };
 }
 

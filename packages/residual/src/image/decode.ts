@@ -20,6 +20,10 @@ const longestFile = 1 << 30;
  * The picture in a file (by path), in bytes or in a Blob, as 8-bit RGB. JPEG, PNG, WebP, AVIF, GIF, TIFF by sharp, BMP
  * by `bmp.ts`; the content decides which, not the name. See `Decoding` for what `as` chooses.
  *
+ * `pillow` gives the bytes of Pillow 9.4 but for these: AVIF, which that version does not read (libavif 0.11 differs by
+ * 0.14 in the mean of samples/formats/photo.avif); uncompressed or packed YCbCr TIFF, which it takes for RGB; TIFF of 32 bits
+ * and CIELAB, which are refused here.
+ *
  * @throws FILE when the path cannot be read, IMAGE for a picture that is damaged, cut off, too large or of another
  * format, MISSING_PACKAGE when sharp is not installed.
  */
@@ -52,7 +56,9 @@ export async function decode(
       );
     const origin = options.autoOrient ? facts.origin : { ...facts.origin, turned: 1 };
     const frame = format === 'gif' && as === 'pillow' ? readGifFrame(bytes) : undefined;
-    const pixels = await rawPixels(sharp(frame?.opaque ?? bytes, options), facts, as);
+    // The limit a second time, for a file whose header sharp reads otherwise.
+    const limited = { ...options, limitInputPixels: Math.min(pixelLimit, Number.MAX_SAFE_INTEGER) };
+    const pixels = await rawPixels(sharp(frame?.opaque ?? bytes, limited), facts, as);
     if (frame) fillAround(pixels, frame);
     return { pixels, origin };
   } catch (error) {
@@ -210,6 +216,8 @@ function checkLength(name: string, size: number): void {
 
 function unknownFormat(name: string, bytes: Uint8Array): ResidualError {
   const first = [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  if (/^.{4}ftyp(hei|hev|mif1)/s.test(String.fromCharCode(...bytes.subarray(0, 16))))
+    return new ResidualError('IMAGE', `${name}: HEIC is not read; save the picture as JPEG`, { file: name });
   return new ResidualError(
     'IMAGE',
     bytes.length === 0

@@ -49,15 +49,15 @@ export const turns = [
 ] as const;
 
 /**
- * The format by the first bytes (16 are enough), never by the name; undefined when it is none of those read here.
+ * The format by the first bytes (64 are enough), never by the name; undefined when it is none of those read here.
  * Signatures: each format's own specification.
  */
 export function formatOf(bytes: Uint8Array): PictureFormat | undefined {
-  const text = String.fromCharCode(...bytes.subarray(0, 16));
+  const text = String.fromCharCode(...bytes.subarray(0, 64));
   if (text.startsWith('\xff\xd8\xff')) return 'jpeg';
   if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'png';
   if (text.startsWith('RIFF') && text.slice(8, 12) === 'WEBP') return 'webp';
-  if (/^.{4}ftyp(avif|avis|mif1|miaf)/s.test(text)) return 'avif';
+  if (/^.{4}ftyp.*(avif|avis)/s.test(text)) return 'avif';
   if (/^GIF8[79]a/.test(text)) return 'gif';
   if (/^(II[*+]\0|MM\0[*+])/.test(text)) return 'tiff';
   if (text.startsWith('BM')) return 'bmp';

@@ -88,4 +88,6 @@ test('sizes that are none, and results beyond reason, are refused', () => {
   for (const width of [0, -1, 1.5, Number.NaN])
     expect(() => resize(picture, { width, height: 1 }, 'box')).toThrow(/whole number ≥ 1 for width/);
   expect(() => resize(picture, { width: 1e6, height: 1e6 }, 'box')).toThrow(/over the limit of 100000000 pixels/);
+  const corner = { left: 0, top: 0, width: 1, height: 1 };
+  expect(() => resize(picture, { width: 1e15, height: 1 }, 'nearest', corner)).toThrow(/over the limit/);
 });

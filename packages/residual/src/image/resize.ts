@@ -12,7 +12,7 @@ export interface Region extends Size {
   readonly top: number;
 }
 
-/** The result of one resize may hold this many pixels: the same as the default limit for decoding. */
+/** Pixels that a result, and a side even where only a region is wanted, may have: the default limit of decoding. */
 const largestResult = 100_000_000;
 
 /**
@@ -30,11 +30,11 @@ export function resize(pixels: Pixels, to: Size, filter: Filter, region?: Region
     if (!Number.isSafeInteger(to[side]) || to[side] < 1)
       throw new ResidualError('ARGUMENT', `expected a whole number ≥ 1 for ${side} but received ${to[side]}`);
   const part = region ?? { left: 0, top: 0, ...to };
-  if (part.width * part.height > largestResult)
+  if (Math.max(to.width, to.height, part.width * part.height) > largestResult)
     throw new ResidualError(
       'IMAGE',
-      `a ${pixels.width}×${pixels.height} picture resized to ${part.width}×${part.height} is over the limit of ${largestResult} pixels; crop it or choose a smaller size`,
-      { width: part.width, height: part.height },
+      `a ${pixels.width}×${pixels.height} picture resized to ${to.width}×${to.height} is over the limit of ${largestResult} pixels; crop it or choose a smaller size`,
+      { width: to.width, height: to.height },
     );
   const result: Pixels = {
     width: part.width,

@@ -1,4 +1,4 @@
-import { parentPort, Worker } from 'node:worker_threads';
+import { parentPort, SHARE_ENV, Worker } from 'node:worker_threads';
 import { callThread, type Handlers, type Offer, serveCalls, type Thread } from './calls.js';
 
 export { type CallOptions, type Handlers, move, type Offer, type Thread } from './calls.js';
@@ -14,7 +14,8 @@ export { type CallOptions, type Handlers, move, type Offer, type Thread } from '
 export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
   return callThread<Api>((onAnswer, onEnd) => {
     // None of the process's own flags: some, such as --input-type, forbid a file.
-    const worker = new Worker(url, { execArgv: [] });
+    // The process's own environment, not a copy: native libraries read it too.
+    const worker = new Worker(url, { execArgv: [], env: SHARE_ENV });
     let reason: string | undefined;
     worker.on('message', onAnswer);
     worker.on('error', (error) => {

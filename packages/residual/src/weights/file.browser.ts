@@ -1,5 +1,5 @@
 import { ResidualError } from '../errors.js';
-import { type ByteSource, blobSource } from './source.js';
+import { type ByteSource, blobSource, type SyncSource } from './source.js';
 
 /**
  * Opens a URL for reading at any place: by HTTP ranges where the server has them, else by one download.
@@ -24,6 +24,11 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     },
     async close() {},
   };
+}
+
+/** A page has no paths: its files are Blobs, read as a whole where waiting is impossible. */
+export function openSync(path: string): SyncSource {
+  throw failed(path, 'a web page cannot open a file by its path; pass the File or Blob');
 }
 
 /** A page has no files to write. */

@@ -1,8 +1,9 @@
+import { fstatSync, openSync as openDescriptor, readSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
-import type { ByteSource } from './source.js';
+import type { ByteSource, SyncSource } from './source.js';
 
 const advice: Record<string, string> = {
   ENOENT: 'there is no such file; check the path',
@@ -44,6 +45,7 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
   return {
     name: path,
     size,
+    path,
     async readInto(target, offset) {
       try {
         for (let done = 0; done < target.length; ) {
@@ -57,6 +59,29 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     },
     close: () => handle.close(),
   };
+}
+
+/**
+ * The same without waiting, for a thread of its own, with which the descriptor is closed.
+ * @throws FILE
+ */
+export function openSync(path: string): SyncSource {
+  try {
+    const descriptor = openDescriptor(path, 'r');
+    return {
+      name: path,
+      size: fstatSync(descriptor).size,
+      readInto(target, offset) {
+        for (let done = 0; done < target.length; ) {
+          const count = readSync(descriptor, target, done, target.length - done, offset + done);
+          if (count === 0) throw fileError(path, new Error(`it ends at byte ${offset + done}`));
+          done += count;
+        }
+      },
+    };
+  } catch (error) {
+    throw fileError(path, error);
+  }
 }
 
 /**

@@ -116,6 +116,10 @@ for name, libver in (('keras', None), ('keras-latest', 'latest')):
         g.create_dataset('fc/kernel:0', data=np.arange(60, dtype='f4').reshape(10, 6), **({} if libver else dict(chunks=(4, 4), compression='gzip', shuffle=True)))
         g.create_dataset('fc/bias:0', data=np.ones(6, 'f2'))
         f.create_group('relu').attrs['weight_names'] = []
+with h5py.File(f'{folder}/keras-dense', 'w', libver='latest') as f:
+    f.attrs['layer_names'] = np.array([f'l{i}'.encode() for i in range(20)])
+    for i in range(10): f.attrs[f'more{i}'] = 'x'
+    for i in range(20): g = f.create_group(f'l{i}'); g.attrs['weight_names'] = np.array([b'w']); g['w'] = np.full(3, i, 'f4')
 with h5py.File(f'{folder}/datasets', 'w') as f: f['x/y'] = np.ones(3); f['x/z'] = f['x']
 `;
 
@@ -135,7 +139,7 @@ describe.skipIf(!shared)('damaged files', () => {
     }
   };
 
-  describe.each(['zip', 'legacy', 'deflated', 'keras', 'keras-latest', 'datasets'])('%s', (name) => {
+  describe.each(['zip', 'legacy', 'deflated', 'keras', 'keras-latest', 'keras-dense', 'datasets'])('%s', (name) => {
     const original = shared ? bytesOf(join(folder, name)) : new Uint8Array(1);
 
     test('the whole file reads', async () => {

@@ -5,9 +5,18 @@ export interface ByteSource {
   /** For messages: the path, URL or `bytes`. */
   readonly name: string;
   readonly size: number;
+  /** The path, where another thread can open it by itself. */
+  readonly path?: string;
   /** Fills `target` from `offset`; the caller has checked the bounds (see `readBytes`). */
   readInto(target: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;
+}
+
+/** The same without waiting, for code that computes in a thread of its own. */
+export interface SyncSource {
+  readonly name: string;
+  readonly size: number;
+  readInto(target: Uint8Array, offset: number): void;
 }
 
 /**

@@ -120,6 +120,7 @@ function gather(
 const maxDepth = 64;
 const maxValues = 1_000_000;
 const maxNameLength = 1000;
+const maxNameTotal = 2 ** 26;
 
 /** Nested dictionaries and lists by dotted names: tensors on one side, numbers, strings and lists of them on the other. */
 function flatten(source: ByteSource, root: Pickled): { tensors: Map<string, TorchTensor>; metadata: Metadata } {
@@ -127,6 +128,7 @@ function flatten(source: ByteSource, root: Pickled): { tensors: Map<string, Torc
   const metadata = new Map<string, unknown>();
   const pending: { path: string; value: Pickled; depth: number }[] = [{ path: '', value: root, depth: 0 }];
   let seen = 0;
+  let letters = 0;
   const refuse = (what: string) =>
     new ResidualError('WEIGHTS_FORMAT', `${source.name}: its pickle ${what}; it is damaged or made to exhaust memory`, {
       file: source.name,
@@ -142,6 +144,9 @@ function flatten(source: ByteSource, root: Pickled): { tensors: Map<string, Torc
     if (path.length > maxNameLength) throw refuse(`has a name of more than ${maxNameLength} characters`);
     const join = (key: string) => (path === '' ? key : `${path}.${key}`);
     const name = path === '' ? 'value' : path;
+    const isLeaf = !isObject(value) || value.kind === 'global' || value.kind === 'other';
+    if (isLeaf) letters += name.length;
+    if (letters > maxNameTotal) throw refuse(`has names of more than ${maxNameTotal} characters together`);
     if (!isObject(value) || value.kind === 'global') {
       metadata.set(name, plain(value));
       continue;

@@ -40,6 +40,9 @@ async function load(threads: number): Promise<OrtRuntime> {
 }
 
 async function loadNative(): Promise<OrtRuntime> {
+  // From 1.29 on it sends usage data to its maker, and overflows the stack on command lines of 16 kB and more (it
+  // searches them with regular expressions), unless told not to before it is loaded (microsoft/onnxruntime#27379).
+  process.env.ORT_DISABLE_TELEMETRY ??= '1';
   const { default: ort } = await import('onnxruntime-node');
   ort.env.logLevel = quiet.logLevel;
   return {

@@ -1,0 +1,19 @@
+// For tests: the real program in a process of its own.
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export const bin = fileURLToPath(new URL('../bin/residual.js', import.meta.url));
+export const samples = fileURLToPath(new URL('../samples', import.meta.url));
+
+export const start = (...args: string[]): ChildProcessWithoutNullStreams =>
+  spawn(process.execPath, [bin, ...args], { env: { ...process.env, NO_COLOR: '1' } });
+
+export async function ended(child: ChildProcessWithoutNullStreams) {
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (chunk) => (out += chunk));
+  child.stderr.on('data', (chunk) => (err += chunk));
+  const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { status, out, err };
+}
+
+export const residual = (...args: string[]) => ended(start(...args));

@@ -1,0 +1,55 @@
+import pc from 'picocolors';
+import { type Inspection, inspect } from 'residual';
+import type { inspectFlags, OptionsOf } from '../flags.js';
+import { print, printable, wantsColor } from '../terminal.js';
+import type { Context } from '../verbs.js';
+
+type Options = OptionsOf<typeof inspectFlags>;
+
+/** Tensors shown without --tensors. */
+const few = 8;
+
+/** `residual inspect`: exit status 1 when some file could not be read; the others are shown nevertheless. */
+export async function run(files: readonly string[], options: Options, { report, signal }: Context): Promise<number> {
+  let failed = 0;
+  for (const file of files) {
+    signal.throwIfAborted();
+    try {
+      const found = await inspect(file);
+      await print(
+        options.json ? `${JSON.stringify({ file, ...found })}\n` : describe(file, found, options.tensors === true),
+      );
+    } catch (error) {
+      failed++;
+      report(error);
+    }
+  }
+  return failed === 0 ? 0 : 1;
+}
+
+function describe(file: string, found: Inspection, all: boolean): string {
+  const { bold, dim } = pc.createColors(wantsColor(process.stdout));
+  const unknown = 'unknown: no rule fits its names';
+  const facts: [string, string][] = [
+    ['format', `${found.format} (${found.formatReason})`],
+    ['dialect', found.dialect === undefined ? unknown : `${found.dialect} (${found.dialectReason})`],
+    ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
+    ['network', found.architecture ?? 'none that is known'],
+    ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
+    ['parameters', found.parameters.toLocaleString('en-US')],
+    ['tensors', `${found.tensors.length}`],
+  ];
+  const shown = all ? found.tensors : found.tensors.slice(0, few);
+  const columns = Math.min(60, Math.max(0, ...shown.map(({ name }) => name.length)));
+  return [
+    bold(printable(file)),
+    ...facts.map(([name, value]) => `  ${dim(name.padEnd(10))}  ${printable(value)}`),
+    ...shown.map(
+      ({ name, dtype, shape }) => `    ${printable(name).padEnd(columns)}  ${dim(`${dtype} [${shape.join(', ')}]`)}`,
+    ),
+    ...(shown.length < found.tensors.length
+      ? [dim(`    … and ${found.tensors.length - shown.length} more; --tensors lists all`)]
+      : []),
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,68 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { residual } from '../running.js';
+
+const weights = fileURLToPath(
+  new URL('../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.resolve('residual')),
+);
+
+test('doctor says what works here', async () => {
+  const { status, out, err } = await residual('doctor', '--json');
+  expect({ status, err }).toEqual({ status: 0, err: '' });
+  const { host, packages, engines } = JSON.parse(out);
+  expect(host).toMatchObject({ node: process.version, cores: expect.any(Number) });
+  expect(packages).toContainEqual({ name: 'sharp', ok: true, says: expect.stringContaining('decodes pictures') });
+  expect(engines).toContainEqual(expect.objectContaining({ engine: 'onnx', ok: true }));
+  expect((await residual('doctor')).out).toMatch(/auto takes onnx on onnxruntime-/);
+});
+
+test('models lists what is bundled and the whole family', async () => {
+  const { status, out } = await residual('models', '--json');
+  const { models, architectures } = JSON.parse(out);
+  expect({ status, names: models.map(({ name }: { name: string }) => name) }).toEqual({
+    status: 0,
+    names: ['resnet8-cifar10'],
+  });
+  expect(architectures).toContainEqual(expect.objectContaining({ name: 'resnet50', parameters: 25_557_032 }));
+  expect((await residual('models')).out).toMatch(/resnet50 +25,557,032 +4\.09 {2}3×224×224\n/);
+});
+
+test('summary of an architecture, of a bundled model, of a weight file', async () => {
+  const { status, out, err } = await residual('summary', 'resnet18', '--classes', '5', '--size', '192x256');
+  expect({ status, err }).toEqual({ status: 0, err: '' });
+  expect(out).toMatch(/\[N, 64, 96, 128\][\s\S]*\nfc \(Dense\) +\[N, 5\] +2,565 /);
+  const bundled = JSON.parse((await residual('summary', 'resnet8-cifar10', '--json')).out);
+  expect(bundled.totals.parameters).toBeGreaterThan(77_000);
+  expect(JSON.parse((await residual('summary', weights, '--json')).out).totals).toEqual(bundled.totals);
+});
+
+test('summary draws', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'residual-summary-'));
+  try {
+    const svg = join(folder, 'a.svg');
+    expect(await residual('summary', 'resnet18', '--svg', svg)).toEqual({ status: 0, out: '', err: '' });
+    expect(await readFile(svg, 'utf8')).toMatch(/^<svg[\s\S]*<\/svg>\s*$/);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('inspect says what is in a file, and goes on after one it cannot read', async () => {
+  const { status, out, err } = await residual('inspect', weights, 'absent.pth');
+  expect(status).toBe(1);
+  expect(out).toMatch(/ {2}format +keras-h5 \([\s\S]*… and \d+ more; --tensors lists all\n/);
+  expect(err).toMatch(/^residual: \[FILE\] absent\.pth/);
+  const { tensors } = JSON.parse((await residual('inspect', '--json', weights)).out);
+  expect((await residual('inspect', '--tensors', weights)).out.split('\n').length).toBeGreaterThan(tensors.length);
+});
+
+test.each([
+  [['summary', 'resnet51'], 2, '[UNKNOWN_NAME] unknown'],
+  [['summary', './absent.pth'], 1, '[FILE] ./absent.pth'],
+  [['summary', 'resnet18', '--size', '0x3'], 2, '[ARGUMENT] Expected a side such as 224'],
+])('%j is refused', async (args, status, message) => {
+  expect(await residual(...args)).toEqual({ status, out: '', err: expect.stringContaining(`residual: ${message}`) });
+});

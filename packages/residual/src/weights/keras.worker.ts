@@ -1,0 +1,34 @@
+import { openSync } from '#file';
+import { serveThread } from '#thread';
+import { ResidualError } from '../errors.js';
+import { type HdfFile, openHdf5 } from './hdf5.js';
+import { type KerasListing, listKeras } from './keras-listing.js';
+import type { SyncSource } from './source.js';
+
+/** What the thread that reads one HDF5 file does. */
+export interface KerasApi {
+  /** `from`: a path that this thread can open by itself, or the whole file. */
+  open(name: string, from: string | Uint8Array): Promise<KerasListing>;
+  read(tensor: KerasListing['tensors'][number]): Uint8Array;
+}
+
+let file: HdfFile | undefined;
+
+serveThread<KerasApi>({
+  async open(name, from) {
+    file = await openHdf5(typeof from === 'string' ? openSync(from) : inMemory(name, from));
+    return listKeras(file, name);
+  },
+  read(tensor) {
+    if (!file) throw new ResidualError('WEIGHTS_FORMAT', 'the HDF5 file was closed');
+    return file.read(tensor.path, tensor);
+  },
+});
+
+const inMemory = (name: string, bytes: Uint8Array): SyncSource => ({
+  name,
+  size: bytes.length,
+  readInto(target, offset) {
+    target.set(bytes.subarray(offset, offset + target.length));
+  },
+});
