@@ -9,7 +9,7 @@ export interface Piece {
   readonly needsWeights: boolean;
 }
 
-const fenced = /(<!-- needs weights -->\n\n)?```ts\n([^]*?)```\n(?:\n```text\n([^]*?)```\n)?/g;
+const fenced = /(<!-- needs weights -->\n\n)?```ts\n([\s\S]*?)```\n(?:\n```text\n([\s\S]*?)```\n)?/g;
 
 /**
  * The TypeScript of a page, in its order. The comment in a piece's first line names its file; a piece without one

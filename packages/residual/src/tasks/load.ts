@@ -123,7 +123,11 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     prefix: '',
     ...applyNames(names, '', keras ? kerasParameter : (name) => name),
   };
-  if (typeof architecture === 'object') return { graph: architecture, naming, architecture: architecture.name };
+  if (typeof architecture === 'object') {
+    // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.
+    const config = found.architecture && { config: found.architecture.config };
+    return { graph: architecture, naming, architecture: architecture.name, ...config };
+  }
   // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
   const classes = options.newHead ? options.classes : (found.architecture?.config.classes ?? options.classes);
   const changes: ResNetOptions = { ...(size && { size }), ...(classes !== undefined && { classes }) };
