@@ -58,5 +58,7 @@ for (let round = 0; round < Number(rounds); round++) {
 }
 await model.dispose();
 console.log(`engine alone  ${median(alone).toFixed(1)} images/s`);
-console.log(`folder        ${median(all).toFixed(1)} images/s, ${perRound * Number(rounds)} photographs, batch ${count}`);
+console.log(
+  `folder        ${median(all).toFixed(1)} images/s, ${perRound * Number(rounds)} photographs, batch ${count}`,
+);
 console.log(`ratio         ${median(all.map((value, i) => value / alone[i])).toFixed(3)}`);
