@@ -36,7 +36,7 @@ export const verbs: readonly Verb[] = [
     summary: 'say what photographs show: files, folders or globs',
     flags: classifyFlags,
     examples: [
-      'residual classify photo.jpg                              with the bundled model: ten classes',
+      'residual classify --model resnet8-cifar10 photo.jpg      the bundled model: ten classes',
       'residual classify --weights resnet50.pth photo.jpg       1000 classes of ImageNet',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",

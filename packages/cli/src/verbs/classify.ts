@@ -28,6 +28,7 @@ export async function run(args: readonly string[], options: Options, { signal, r
 
   await using model = await open(options);
   for (const text of model.notes) note(text);
+  if (options.json && Object.hasOwn(bundled, model.name)) note(aboutModel(model));
   const write = options.json ? json : chart(model);
   const progress = await startProgress(files.length);
   let failed = errors.length;
@@ -46,10 +47,15 @@ export async function run(args: readonly string[], options: Options, { signal, r
   return failed === 0 ? 0 : 1;
 }
 
-/** The model that --model and --weights name; the bundled one when neither is given. */
+/** The model that --model and --weights name. None is chosen for the user: the classes would change without a word. */
 async function open({ model, weights, labels, ...options }: Options): Promise<Model> {
   const classes = labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) };
-  if (weights === undefined) return load(model ?? Object.keys(bundled)[0], { ...options, ...classes });
+  if (weights === undefined && model === undefined)
+    throw new ResidualError(
+      'ARGUMENT',
+      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5), or --model resnet8-cifar10, the bundled model with its ten classes',
+    );
+  if (weights === undefined) return load(model as string, { ...options, ...classes });
   return load(weights, { ...options, ...classes, ...(model === undefined ? {} : { architecture: model }) });
 }
 

@@ -29,7 +29,8 @@ function torchvisionConfig(
   const depths = countBlocks(naming, /^layer(\d+)\.(\d+)\.conv1\.weight$/);
   const stem = shapeOf('conv1.weight');
   const second = shapeOf('layer1.0.conv2.weight');
-  if (!depths.length || !stem || !second) return undefined;
+  // A network without BatchNorm is no ResNet, whatever its layers are called.
+  if (!depths.length || !stem || !second || !has('layer1.0.bn1.weight')) return undefined;
   const base = stem[2] >= 7 ? family.resnet50 : family.resnet20;
   const width = stem[0];
   const bottleneck = has('layer1.0.conv3.weight');
