@@ -110,4 +110,15 @@ describe('docs/tutorial.zh-CN.md', () => {
     const sections = (text: string) => text.match(/^## /gm)?.length;
     expect(sections(inChinese)).toBe(sections(page));
   });
+
+  test('names the same numbers, in the prose too', () => {
+    const numbers = (text: string) => text.match(/\d+[.,]\d+/g)?.sort();
+    expect(numbers(inChinese)).toEqual(numbers(page));
+  });
+});
+
+test('packages/residual/README.md: its example prints what it says', async () => {
+  const readme = pieces(readFileSync(join(root, 'packages/residual/README.md'), 'utf8'));
+  expect(readme).toHaveLength(1);
+  await check('readme.ts', readme);
 });
