@@ -40,6 +40,7 @@ export type Row =
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
+  prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(model, picture)
     : toTensor([await preprocessAside(picture, model.record.plan, options)]);
@@ -60,6 +61,7 @@ async function* each(
   options: ClassifyOptions & { readonly batch?: number } = {},
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
+  prepareAhead(model);
   const { batch = 1, signal } = options;
   const running: Promise<Row[]>[] = [];
   for await (const group of groups(pictures, batch)) {
@@ -162,6 +164,9 @@ function toTensor(inputs: readonly { input: Float32Array; height: number; width:
   });
   return { dtype: 'float32', shape, data };
 }
+
+/** The network is compiled while the first picture is decoded; a failure comes back at the first prediction. */
+const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
 
 function requireClassifier(model: Model): void {
   if (outputsOf(model.graph) === undefined)

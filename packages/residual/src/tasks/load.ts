@@ -1,3 +1,4 @@
+import { chooseEngine } from '../engines/index.js';
 import { nearest, ResidualError, unknownName } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { Decoding, Plan } from '../image/plan.js';
@@ -53,6 +54,8 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
       ? (bundled as Record<string, BundledModel>)[from]
       : undefined;
   if (record === undefined && typeof from === 'string') refuseNames(from);
+  // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
+  void chooseEngine(options.engine).available();
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);

@@ -36,6 +36,8 @@ export interface Model extends AsyncDisposable {
   readonly notes: readonly string[];
   /** Layers, shapes, parameters, multiply-adds, as Keras' `model.summary()`. */
   summary(): Summary;
+  /** Compiles the network ahead of the first `predict`, which otherwise does it. */
+  prepare(): Promise<void>;
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
    * where the network ends in a softmax (Keras'), logits otherwise.
@@ -112,6 +114,9 @@ export function createModel(
     record,
     notes,
     summary: () => summary(graph),
+    async prepare() {
+      await plan([graph.outputs[0].name]);
+    },
     async predict(x, runOptions) {
       const [output] = graph.outputs;
       return (await run(x, [output.name], runOptions))[output.name];
