@@ -51,3 +51,4 @@ export { createModel, type EngineOptions, type Model, type ModelRecord } from '.
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
+export type { LoadReport } from './weights/assign.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ErrorCode } from '../errors.js';
-import { identityBlock } from '../models/blocks.js';
+import { convBlock, identityBlock } from '../models/blocks.js';
 import { build, family } from '../models/resnet.js';
 import {
   add,
@@ -315,4 +315,12 @@ describe('a graph serves any size', () => {
       expect.objectContaining({ code: 'GRAPH', details: { layer: 'fc1000' } }),
     );
   });
+});
+
+test('a block that is refused leaves nothing behind: it can be written again on the same value', () => {
+  const x = relu(conv2d(input({ channels: 3, height: 8, width: 8 }), 64));
+  expect(() => identityBlock(x, 3, [64, 64, 256], 2, 'a')).toThrow('cannot add');
+  const graph = network('mended', { features: convBlock(x, 3, [64, 64, 256], 2, 'a', 1) });
+  expect(graph.nodes.map((node) => node.name).filter((name) => name === 'res2a_branch2a')).toHaveLength(1);
+  expect(inferShapes(graph)).toHaveLength(graph.parameters.length + graph.nodes.length + 1);
 });

@@ -181,13 +181,22 @@ export function dropout(x: Value, rate: number, options: Named = {}): Value {
 
 export const softmax = (x: Value, options: Named = {}): Value => layer(x.draft, 'softmax', options.name, [x], {});
 
-/** Runs `body`, whose layers belong to the block `name` (in summaries, drawings and errors). */
+/**
+ * Runs `body`, whose layers belong to the block `name` (in summaries, drawings and errors). When it throws, none of
+ * its layers stay: the block can be written again, mended, on the same value.
+ */
 export function inBlock(x: Value, name: string, body: () => Value): Value {
   const { draft } = x;
   const outer = draft.block;
+  const [nodes, parameters, shapes] = [draft.nodes.length, draft.parameters.length, draft.shapes.length];
   draft.block = name;
   try {
     return body();
+  } catch (error) {
+    for (const node of draft.nodes.splice(nodes)) draft.names.delete(node.name);
+    draft.parameters.length = parameters;
+    draft.shapes.length = shapes;
+    throw error;
   } finally {
     draft.block = outer;
   }

@@ -3,6 +3,7 @@ import { type ClassLabel, cifar10Classes } from './classes.js';
 /** A model that comes with the library: weights, and what a weight file does not say. */
 export interface BundledModel {
   readonly weights: URL;
+  readonly architecture: string;
   /** Name of its preprocessing preset. */
   readonly preprocess: string;
   readonly classes: readonly ClassLabel[];
@@ -15,6 +16,7 @@ export interface BundledModel {
 export const bundled = {
   'resnet8-cifar10': {
     weights: new URL('../../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.url),
+    architecture: 'resnet8',
     preprocess: 'raw255',
     classes: cifar10Classes,
     licence: 'Apache-2.0',

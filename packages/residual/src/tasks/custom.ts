@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
+import { withDecoding } from '../image/apply.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import { preset } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
@@ -30,19 +31,20 @@ export function choosePlan(
 ): Pick<ModelRecord, 'plan' | 'preprocess'> {
   const [, , height, width] = graph.inputs[0].shape;
   const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
-  if (typeof options.preprocess === 'object') return { preprocess: 'custom', plan: options.preprocess };
+  if (typeof options.preprocess === 'object') {
+    const plan = options.decode ? withDecoding(options.preprocess, options.decode) : options.preprocess;
+    return { preprocess: 'custom', plan };
+  }
   if (options.preprocess !== undefined)
     return { preprocess: options.preprocess, plan: preset(options.preprocess, size) };
   if (!config || naming.dialect === undefined) {
-    notes.push(
-      `${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 ("raw255"), --preprocess says otherwise`,
-    );
+    notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
   const name = customaryPreset(config, naming.dialect);
   if (name === 'torchvision')
     notes.push(
-      `${file}: prepared as torchvision's V1 weights want it (resize 256); for V2 weights pass --preprocess torchvision-v2`,
+      `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
   return { preprocess: name, plan: preset(name, size) };
 }
@@ -61,7 +63,7 @@ export async function customaryLabels(
   const classes = outputsOf(graph);
   if (classes === 1000) return imagenetClasses();
   if (classes === 10 && config?.stem === 'cifar') {
-    notes.push(`${file}: its ten classes are taken for CIFAR-10's; --labels names others`);
+    notes.push(`${file}: its ten classes are taken for CIFAR-10's; labels of your own say otherwise`);
     return cifar10Classes;
   }
   return undefined;

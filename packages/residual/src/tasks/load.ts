@@ -88,7 +88,9 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
   const found = understand(checkpoint);
   const notes: string[] = [];
   const network = chooseNetwork(checkpoint, found, options, file);
-  const { graph, naming, architecture } = network;
+  const { naming } = network;
+  const architecture = record?.architecture ?? network.architecture;
+  const graph = record ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
@@ -112,7 +114,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       ...(labels ? { classes: labels } : {}),
       ...(record ? { licence: record.licence, source: record.source } : {}),
     },
-    { engine, device, threads, precision, name: file, weights, notes },
+    { engine, device, threads, precision, name: file, weights, notes, report },
   );
 }
 

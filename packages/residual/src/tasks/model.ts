@@ -6,6 +6,7 @@ import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
 import type { Tensor, Weights } from '../tensor.js';
+import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
 export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
@@ -32,6 +33,8 @@ export interface Model extends AsyncDisposable {
   readonly graph: Graph;
   readonly weights: Weights;
   readonly record: ModelRecord;
+  /** Which parameters the file filled, and what was left over; absent for a model that was not loaded. */
+  readonly report?: LoadReport;
   /** What loading decided for the user and should tell, one line each. */
   readonly notes: readonly string[];
   /** Layers, shapes, parameters, multiply-adds, as Keras' `model.summary()`. */
@@ -64,12 +67,19 @@ const plansKept = 4;
 export function createModel(
   graph: Graph,
   record: ModelRecord,
-  options: EngineOptions & { name?: string; weights?: Weights; seed?: number; notes?: readonly string[] } = {},
+  options: EngineOptions & {
+    name?: string;
+    weights?: Weights;
+    seed?: number;
+    notes?: readonly string[];
+    report?: LoadReport;
+  } = {},
 ): Model {
   const {
     engine = 'auto',
     name = graph.name,
     notes = [],
+    report,
     seed = 0,
     weights = initialise(graph, { seed }),
     ...compile
@@ -113,6 +123,7 @@ export function createModel(
     weights,
     record,
     notes,
+    ...(report && { report }),
     summary: () => summary(graph),
     async prepare() {
       await plan([graph.outputs[0].name]);
