@@ -1,7 +1,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ResidualError, unknownName } from 'residual/errors';
+import type { Context } from './context.js';
 import { type Flag, flagName } from './flags.js';
-import { type Context, type Verb, verbs } from './verbs.js';
+import { type Verb, verbs } from './verbs.js';
 
 /**
  * Runs one verb, or prints its help: `classify --top 3 photo.jpg`, `help classify`.

@@ -1,14 +1,5 @@
+import type { Context } from './context.js';
 import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
-
-/** What every verb is given besides its arguments and options. */
-export interface Context {
-  /** Aborted by Ctrl-C. */
-  readonly signal: AbortSignal;
-  /** Reports an error and goes on: one line on stderr, or a JSON object with --json. */
-  readonly report: (error: unknown) => void;
-  /** Tells of something that was decided for the user, on stderr. */
-  readonly note: (text: string) => void;
-}
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;

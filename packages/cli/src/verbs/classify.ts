@@ -9,12 +9,12 @@ import {
   ResidualError,
 } from 'residual';
 import { bars } from '../bars.js';
+import type { Context } from '../context.js';
 import { readText, writeWhole } from '../files.js';
 import type { classifyFlags, OptionsOf } from '../flags.js';
 import { expandInputs } from '../inputs.js';
 import { startProgress } from '../progress.js';
 import { print, printable, wantsColor, widthOf } from '../terminal.js';
-import type { Context } from '../verbs.js';
 
 type Options = OptionsOf<typeof classifyFlags>;
 

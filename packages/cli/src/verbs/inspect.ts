@@ -1,8 +1,8 @@
 import pc from 'picocolors';
 import { type Inspection, inspect } from 'residual';
+import type { Context } from '../context.js';
 import type { inspectFlags, OptionsOf } from '../flags.js';
 import { print, printable, wantsColor } from '../terminal.js';
-import type { Context } from '../verbs.js';
 
 type Options = OptionsOf<typeof inspectFlags>;
 
