@@ -1,5 +1,4 @@
 import { ResidualError } from '../errors.js';
-import { inputRangeWarning } from '../image/input-range.js';
 import type { PictureInput } from '../image/pixels.js';
 import type { Preprocessed } from '../image/preprocess.js';
 import { preprocessAside } from '../image/thread.js';
@@ -42,9 +41,9 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
   requireClassifier(model);
   prepareAhead(model);
   const x = isTensor(picture)
-    ? batchOfOne(model, picture)
+    ? batchOfOne(picture)
     : toTensor([await preprocessAside(picture, model.record.plan, options)]);
-  const output = await model.predict(x, options);
+  const output = isTensor(picture) ? await model.predict(x, options) : await scores(model, x, options);
   return rank(model, output, 0, options);
 }
 
@@ -83,7 +82,7 @@ async function classifyGroup(model: Model, files: readonly string[], options: Cl
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
   const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
-  const output = good.length ? await model.predict(toTensor(good), options) : undefined;
+  const output = good.length ? await scores(model, toTensor(good), options) : undefined;
   let next = 0;
   return inputs.map((input, i) => {
     const file = files[i];
@@ -94,6 +93,12 @@ async function classifyGroup(model: Model, files: readonly string[], options: Cl
       return { file, error: ownError(error) };
     }
   });
+}
+
+/** `predict` without its look at the values: these were made by the plan itself. */
+async function scores(model: Model, x: Tensor, { signal }: ClassifyOptions): Promise<Tensor> {
+  const [{ name }] = model.graph.outputs;
+  return (await model.run(x, [name], { signal }))[name];
 }
 
 /** Errors of one picture become its row; a cancelled call and errors that are no one picture's end the whole. */
@@ -142,14 +147,12 @@ export function softmax(logits: Float32Array): Float64Array {
   return powers.map((x) => x / sum);
 }
 
-function batchOfOne(model: Model, x: Tensor): Tensor {
+function batchOfOne(x: Tensor): Tensor {
   if (x.shape.length !== 4 || x.shape[0] !== 1)
     throw new ResidualError(
       'ARGUMENT',
       `expected one preprocessed picture [1, C, H, W] but received ${formatShape(x.shape)}; model.predict takes batches`,
     );
-  const warning = inputRangeWarning(x, model.record.plan);
-  if (warning) console.warn(`${model.name}: ${warning}`);
   return x;
 }
 

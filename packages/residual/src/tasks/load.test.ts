@@ -1,8 +1,23 @@
-import { expect, test } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { initialise } from '../models/initialise.js';
-import { build } from '../models/resnet.js';
+import { build, type ResNetOptions } from '../models/resnet.js';
+import { type Tensor, tensor } from '../tensor.js';
+import { temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { load } from './load.js';
+import { saveWeights } from './save.js';
+
+const fileOf = (
+  name: string,
+  options: ResNetOptions = {},
+  change: (weights: Map<string, Tensor>) => void = () => {},
+) => {
+  const weights = new Map(initialise(build(name, options)));
+  change(weights);
+  return Buffer.concat([...safetensorsBytes(weights)]);
+};
 
 test('a network of one’s own gets the preparation that is customary for the file', async () => {
   const graph = { ...build('resnet20'), name: 'mine' };
@@ -10,4 +25,122 @@ test('a network of one’s own gets the preparation that is customary for the fi
   await using model = await load(file, { architecture: graph });
   expect(model.graph).toBe(graph);
   expect(model.record).toMatchObject({ architecture: 'mine', preprocess: 'cifar' });
+});
+
+test('the report counts what was loaded and names what was left over', async () => {
+  const extra = tensor([1, 2, 3], [3]);
+  await using model = await load(fileOf('resnet20', {}, (w) => w.set('ema.decay', extra)));
+  expect(model.report).toMatchObject({
+    loaded: model.graph.parameters.length,
+    missing: [],
+    misshapen: [],
+    unexpected: ['ema.decay'],
+  });
+  expect(model.notes.join('\n')).toContain('1 tensors have no place in resnet20 and were left out: ema.decay');
+});
+
+describe('what does not fit is refused', () => {
+  test('weights of another architecture, with which they look like', async () => {
+    await expect(load(fileOf('resnet32'), { architecture: 'resnet56' })).rejects.toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringMatching(/does not fit resnet56.* are missing .*these weights look like resnet32/),
+      details: { looksLike: 'resnet32' },
+    });
+  });
+
+  test('a missing parameter, with the nearest name of the file', async () => {
+    const misspelt = fileOf('resnet20', {}, (w) => {
+      w.set('fc.wieght', w.get('fc.weight') as Tensor);
+      w.delete('fc.weight');
+    });
+    await expect(load(misspelt, { architecture: build('resnet20') })).rejects.toThrow(
+      'fc.weight; the file has fc.wieght',
+    );
+  });
+
+  test('another shape, with both shapes', async () => {
+    const narrow = fileOf('resnet20', {}, (w) => w.set('layer3.2.bn2.weight', tensor(new Float32Array(32), [32])));
+    await expect(load(narrow)).rejects.toThrow('layer3.2.bn2.weight: expected [64], received [32]');
+  });
+
+  test('values that are not numbers', async () => {
+    const diverged = fileOf('resnet20', {}, (w) => {
+      (w.get('layer1.0.conv1.weight') as Tensor).data[7] = Number.NaN;
+    });
+    await expect(load(diverged)).rejects.toMatchObject({
+      code: 'NUMERICS',
+      message: expect.stringContaining('1 of the 2304 values of layer1.0.conv1.weight'),
+    });
+  });
+
+  test.each([
+    ['resnet50', 'ARGUMENT', 'has no weights by itself'],
+    ['resnet8-cifar11', 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
+    ['no-such-file.pth', 'FILE', 'no-such-file.pth'],
+  ])('%s', async (name, code, message) => {
+    await expect(load(name)).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+  });
+});
+
+describe('another number of classes', () => {
+  test('is refused without a new head', async () => {
+    await expect(load(fileOf('resnet20'), { classes: 3 })).rejects.toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringContaining('has 10 classes but 3 were asked for; pass newHead'),
+    });
+  });
+
+  test('with one, the rest is the file’s and the classifier is new, by the seed', async () => {
+    const file = fileOf('resnet20');
+    const [a, b, c] = await Promise.all([1, 1, 2].map((seed) => load(file, { classes: 3, newHead: true, seed })));
+    expect(a.report?.newHead).toEqual(['fc.weight', 'fc.bias']);
+    expect(a.weights.get('fc.weight')?.shape).toEqual([3, 64]);
+    expect(a.record.classes).toBeUndefined();
+    expect(a.weights.get('fc.weight')).toEqual(b.weights.get('fc.weight'));
+    expect(a.weights.get('fc.weight')).not.toEqual(c.weights.get('fc.weight'));
+    expect(a.weights.get('conv1.weight')).toEqual(initialise(build('resnet20')).get('conv1.weight'));
+  });
+
+  test('without a classifier in the file the network ends in features', async () => {
+    await using model = await load(fileOf('resnet18', { classes: 0 }));
+    expect(model.graph.outputs.map(({ name }) => name)).toEqual(['features']);
+    await using classifier = await load(fileOf('resnet18', { classes: 0 }), { classes: 2, newHead: true });
+    expect(classifier.graph.outputs.map(({ name }) => name)).toEqual(['logits']);
+  });
+});
+
+describe('saving', () => {
+  const folder = temporaryFolder();
+  afterAll(folder.remove);
+
+  test('and loading give the same weights', async () => {
+    await using model = await load(fileOf('resnet20'));
+    const path = join(folder.path, 'saved.safetensors');
+    await saveWeights(model, path);
+    await using again = await load(path);
+    expect(again.record.architecture).toBe('resnet20');
+    expect([...again.weights.keys()].sort()).toEqual([...model.weights.keys()].sort());
+    for (const [name, { data }] of model.weights)
+      expect(
+        Buffer.compare(Buffer.from(data.buffer), Buffer.from((again.weights.get(name) as Tensor).data.buffer)),
+        name,
+      ).toBe(0);
+    expect(readFileSync(path).subarray(8, 9).toString()).toBe('{');
+  });
+});
+
+test('values that do not look as the plan makes them are warned of, once', async () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  await using model = await load('resnet8-cifar10');
+  const unit = tensor(
+    Float32Array.from({ length: 3 * 32 * 32 }, (_, i) => (i % 97) / 97),
+    [1, 3, 32, 32],
+  );
+  await model.predict(unit);
+  await model.predict(unit);
+  expect(warn.mock.calls).toHaveLength(1);
+  expect(warn.mock.calls[0][0]).toMatch(
+    /resnet8-cifar10: input values 0 … 0\.\d+ do not fit the plan, which yields 0 … 255/,
+  );
+  warn.mockRestore();
 });

@@ -2,6 +2,7 @@ import { type CompileOptions, chooseEngine, type EngineName, type Executable } f
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { type Summary, summary } from '../graph/summary.js';
+import { inputRangeWarning } from '../image/input-range.js';
 import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
@@ -43,7 +44,8 @@ export interface Model extends AsyncDisposable {
   prepare(): Promise<void>;
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
-   * where the network ends in a softmax (Keras'), logits otherwise.
+   * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console, when the values do not
+   * look as the model's plan makes them: 0–1 where 0–255 is due, say.
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
   /** Outputs, features or layers by name, for a batch `[N, C, H, W]`. */
@@ -86,6 +88,7 @@ export function createModel(
   } = options;
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
+  let warned = false;
 
   function plan(outputs: readonly string[]): Promise<Executable> {
     if (disposed) throw new ResidualError('DISPOSED', `model "${name}" was disposed; load it again`, { model: name });
@@ -130,6 +133,11 @@ export function createModel(
     },
     async predict(x, runOptions) {
       const [output] = graph.outputs;
+      const warning = warned ? undefined : inputRangeWarning(x, record.plan);
+      if (warning) {
+        warned = true;
+        console.warn(`${name}: ${warning}`);
+      }
       return (await run(x, [output.name], runOptions))[output.name];
     },
     run,

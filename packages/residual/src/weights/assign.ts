@@ -35,7 +35,8 @@ export function planAssignment(
   replace: ReadonlySet<string>,
 ): LoadReport {
   const wanted = new Map(graph.parameters.map((p) => [p.name, p]));
-  const unexpected = [...naming.tensors].filter(([parameter]) => !wanted.has(parameter)).map(([, name]) => name);
+  const unused = [...naming.tensors].filter(([parameter]) => !wanted.has(parameter)).map(([, name]) => name);
+  const unexpected = [...unused, ...naming.foreign];
   const missing: { name: string; nearest?: string }[] = [];
   const misshapen: { name: string; expected: Shape; received: Shape }[] = [];
   let loaded = 0;
@@ -50,7 +51,7 @@ export function planAssignment(
       misshapen.push({ name, expected: shape, received: parameterShape(received, naming.layout) });
     else loaded++;
   }
-  return { loaded, missing, misshapen, unexpected: [...unexpected, ...naming.foreign], newHead: [...replace] };
+  return { loaded, missing, misshapen, unexpected, newHead: [...replace] };
 }
 
 /**
