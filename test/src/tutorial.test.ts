@@ -117,8 +117,8 @@ describe('docs/tutorial.zh-CN.md', () => {
   });
 });
 
-test('packages/residual/README.md: its example prints what it says', async () => {
-  const readme = pieces(readFileSync(join(root, 'packages/residual/README.md'), 'utf8'));
+test.each(['README.md', 'packages/residual/README.md'])('%s: its example prints what it says', async (name) => {
+  const readme = pieces(readFileSync(join(root, name), 'utf8'));
   expect(readme).toHaveLength(1);
-  await check('readme.ts', readme);
+  await check(`readme-${name.length}.ts`, readme);
 });
