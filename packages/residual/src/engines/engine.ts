@@ -35,7 +35,7 @@ export interface Executable {
 
 export interface Engine {
   readonly name: EngineName;
-  /** Whether it can run here: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
+  /** Whether it can run here and computes right: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
   available(): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
   /**
    * Makes a network ready. The first time, the engine also checks itself on a small network against plain loops.

@@ -18,7 +18,9 @@ export function hosted(name: EngineName): Engine {
     name,
     async available() {
       try {
-        return { ok: true, ...(await worker.call('runtime', [name, {}])) };
+        const runtime = await worker.call('runtime', [name, {}]);
+        if (name !== 'reference') await worker.call('check', [name, {}]);
+        return { ok: true, ...runtime };
       } catch (error) {
         return { ok: false, reason: (error as Error).message };
       }

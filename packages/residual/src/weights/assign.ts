@@ -64,20 +64,27 @@ export async function readWeights(
   naming: Pick<Naming, 'tensors' | 'layout'>,
   options: { replace: ReadonlySet<string>; seed?: number | undefined; file: string },
 ): Promise<Weights> {
-  const weights = new Map<string, Tensor>();
-  const fresh = initialise(graph, { seed: options.seed ?? 0, only: (name) => options.replace.has(name) });
-  for (const { name } of graph.parameters) {
-    const set = fresh.get(name);
+  const weights = new Map(initialise(graph, { seed: options.seed ?? 0, only: (name) => options.replace.has(name) }));
+  const wanted = graph.parameters.flatMap(({ name }) => {
     const source = naming.tensors.get(name);
-    if (set) weights.set(name, set);
-    else if (source !== undefined) {
-      const values = toParameter(await checkpoint.read(source), naming.layout);
-      checkFinite(values, name, options.file);
-      weights.set(name, values);
+    return source === undefined || weights.has(name) ? [] : [{ name, source }];
+  });
+  // Some reads run ahead in other threads while the values before them are looked at here.
+  const reads: Promise<AnyTensor>[] = [];
+  for (const [i, { name }] of wanted.entries()) {
+    for (const { source } of wanted.slice(reads.length, i + readsAhead)) {
+      const read = checkpoint.read(source);
+      read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
+      reads.push(read);
     }
+    const values = toParameter(await reads[i], naming.layout);
+    checkFinite(values, name, options.file);
+    weights.set(name, values);
   }
   return weights;
 }
+
+const readsAhead = 4;
 
 /** A file's tensor as a parameter: float32, `[out, in, kh, kw]` or `[out, in]`. */
 export function toParameter(source: AnyTensor, layout: Layout): Tensor {
