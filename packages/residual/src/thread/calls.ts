@@ -24,12 +24,12 @@ export interface Thread<Api extends Offer<Api>> {
   call<K extends keyof Api & string>(name: K, args: Parameters<Api[K]>, options?: CallOptions): Promise<Result<Api[K]>>;
   /** How often the thread was lost: what an earlier thread remembered is gone when this has changed. */
   losses(): number;
-  /** Ends the thread at once; what was pending is rejected. */
+  /** Rejects what is pending at once, and ends the thread as soon as the call it is in is done. */
   terminate(): Promise<void>;
 }
 
 /** What goes over the wire. */
-export type Message = { id: number; name: string; args: unknown[] } | { cancel: number };
+export type Message = { id: number; name: string; args: unknown[] } | { cancel: number } | { end: true };
 export type Answer = { id: number; value: unknown } | { id: number; error: Parameters<typeof errorFromJSON>[0] };
 
 /** The host's own way of running a thread. */
@@ -37,7 +37,20 @@ export interface Port {
   post(message: Message, transfer: readonly ArrayBuffer[]): void;
   /** Whether this thread should keep the process alive. */
   hold(busy: boolean): void;
-  terminate(): Promise<void>;
+  /** Resolves when the thread has ended. */
+  readonly ended: Promise<void>;
+}
+
+/** The host's side of a thread that serves. */
+export interface Server {
+  post(answer: Answer, transfer: readonly ArrayBuffer[]): void;
+  /** Waits for one turn of the event loop, in which waiting messages are taken in. */
+  turn(): Promise<void>;
+  /** Told before and after each call; no call may begin when it answers false. */
+  begin(): boolean;
+  done(): void;
+  /** Ends this thread. */
+  end(): void;
 }
 
 /** The calling side, for any host: `open` starts a thread and reports its answers and its end. */
@@ -115,10 +128,12 @@ export function callThread<Api extends Offer<Api>>(
       }),
     losses: () => lost,
     async terminate() {
-      const ended = port;
-      if (ended === undefined) return;
+      const ending = port;
+      if (ending === undefined) return;
       lose('it was terminated');
-      await ended.terminate();
+      ending.hold(true);
+      ending.post({ end: true }, []);
+      await ending.ended;
     },
   };
 }
@@ -138,39 +153,43 @@ export type Handlers<Api extends Offer<Api>> = {
   [K in keyof Api]: (...args: Parameters<Api[K]>) => Result<Api[K]> | Promise<Result<Api[K]>>;
 };
 
-/**
- * The serving side, for any host: gives the function that takes messages and does them in order, one at a time.
- * `turn` waits for one turn of the event loop in which waiting messages are taken in.
- */
+/** The serving side, for any host: gives the function that takes messages and does them in order, one at a time. */
 export function serveCalls<Api extends Offer<Api>>(
   handlers: Handlers<Api>,
-  post: (answer: Answer, transfer: readonly ArrayBuffer[]) => void,
-  turn: () => Promise<void>,
+  server: Server,
 ): (message: Message) => void {
   const queue = new Map<number, { name: string; args: unknown[] }>();
   let working = false;
+  let ending = false;
 
   async function work(): Promise<void> {
     working = true;
     for (;;) {
-      await turn(); // What was cancelled during the last call leaves the queue here.
+      await server.turn(); // What was cancelled during the last call leaves the queue here.
       const next = queue.entries().next();
+      if (ending) return server.end();
       if (next.done) break;
+      if (!server.begin()) return;
       const [id, { name, args }] = next.value;
       queue.delete(id);
       try {
         const handler = handlers[name as keyof Api] as (...args: unknown[]) => unknown;
         const value = await handler(...args);
-        post({ id, value }, (typeof value === 'object' && value !== null && moves.get(value)) || []);
+        server.post({ id, value }, (typeof value === 'object' && value !== null && moves.get(value)) || []);
       } catch (error) {
-        post({ id, error: describe(error) }, []);
+        server.post({ id, error: describe(error) }, []);
       }
+      server.done();
     }
     working = false;
   }
 
   return (message) => {
-    if ('cancel' in message) queue.delete(message.cancel);
+    if ('end' in message) {
+      ending = true;
+      queue.clear();
+      if (!working) server.end();
+    } else if ('cancel' in message) queue.delete(message.cancel);
     else {
       queue.set(message.id, message);
       if (!working) void work();

@@ -16,9 +16,8 @@ export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
     return {
       post: (message, transfer) => worker.postMessage(message, [...transfer]),
       hold() {},
-      async terminate() {
-        worker.terminate();
-      },
+      // A Web Worker does not tell when it has ended.
+      ended: Promise.resolve(),
     };
   });
 }
@@ -29,18 +28,21 @@ export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>): vo
   const scope = globalThis as unknown as {
     postMessage(answer: Answer, transfer: Transferable[]): void;
     onmessage: (event: MessageEvent<Message>) => void;
+    close(): void;
   };
   const turns = new MessageChannel();
   const waiting: (() => void)[] = [];
   turns.port1.onmessage = () => waiting.shift()?.();
-  const take = serveCalls(
-    handlers,
-    (answer, transfer) => scope.postMessage(answer, [...transfer]),
-    () =>
+  const take = serveCalls(handlers, {
+    post: (answer, transfer) => scope.postMessage(answer, [...transfer]),
+    turn: () =>
       new Promise((resume) => {
         waiting.push(resume);
         turns.port2.postMessage(null);
       }),
-  );
+    begin: () => true,
+    done() {},
+    end: () => scope.close(),
+  });
   scope.onmessage = (event) => take(event.data);
 }

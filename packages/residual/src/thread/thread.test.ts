@@ -109,7 +109,7 @@ describe('a lost thread', () => {
 
   test('terminated: likewise', async () => {
     const id = await thread.call('id', []);
-    const pending = thread.call('work', ['endless', 60_000, true]);
+    const pending = thread.call('work', ['long', 100, true]);
     const ended = thread.terminate();
     await expect(pending).rejects.toMatchObject({ code: 'ENGINE' });
     await ended;

@@ -1,7 +1,10 @@
-import { parentPort, SHARE_ENV, Worker } from 'node:worker_threads';
+import { parentPort, SHARE_ENV, Worker, workerData } from 'node:worker_threads';
 import { callThread, type Handlers, type Offer, serveCalls, type Thread } from './calls.js';
 
 export { type CallOptions, type Handlers, move, type Offer, type Thread } from './calls.js';
+
+/** Places in the memory that both threads see: whether a call is under way, and whether none may begin any more. */
+const [busy, closed] = [0, 1];
 
 /**
  * A worker thread that runs the module at `url` (plain JavaScript), which calls `serveThread`. It starts with the
@@ -13,26 +16,34 @@ export { type CallOptions, type Handlers, move, type Offer, type Thread } from '
  */
 export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
   return callThread<Api>((onAnswer, onEnd) => {
+    const gate = new Int32Array(new SharedArrayBuffer(8));
     // None of the process's own flags: some, such as --input-type, forbid a file.
     // The process's own environment, not a copy: native libraries read it too.
-    const worker = new Worker(url, { execArgv: [], env: SHARE_ENV });
+    const worker = new Worker(url, { execArgv: [], env: SHARE_ENV, workerData: gate });
+    // A thread that is stopped inside native code may take the process down: ONNX Runtime's binding throws what nobody
+    // catches. So a process that exits waits for the call under way, and lets no other begin.
+    const close = () => {
+      Atomics.store(gate, closed, 1);
+      Atomics.wait(gate, busy, 1);
+    };
+    process.on('exit', close);
     let reason: string | undefined;
+    const ended = new Promise<void>((resolve) => {
+      worker.on('exit', (code) => {
+        process.off('exit', close);
+        onEnd(reason ?? `it ended with code ${code}`);
+        resolve();
+      });
+    });
     worker.on('message', onAnswer);
     worker.on('error', (error) => {
       reason = error instanceof Error ? error.message : String(error);
     });
-    worker.on('messageerror', (error) => {
-      reason = `its answer could not be read (${error.message})`;
-      void worker.terminate();
-    });
-    worker.on('exit', (code) => onEnd(reason ?? `it ended with code ${code}`));
     worker.unref();
     return {
       post: (message, transfer) => worker.postMessage(message, transfer),
-      hold: (busy) => (busy ? worker.ref() : worker.unref()),
-      async terminate() {
-        await worker.terminate();
-      },
+      hold: (pending) => (pending ? worker.ref() : worker.unref()),
+      ended,
     };
   });
 }
@@ -41,10 +52,26 @@ export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
 export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>): void {
   const port = parentPort;
   if (port === null) throw new Error('serveThread is for modules that run as a worker thread');
-  const take = serveCalls(
-    handlers,
-    (answer, transfer) => port.postMessage(answer, transfer),
-    () => new Promise((resume) => setImmediate(resume)),
+  const gate = workerData as Int32Array;
+  const done = () => {
+    Atomics.store(gate, busy, 0);
+    Atomics.notify(gate, busy);
+  };
+  // Also when a call ends this thread, or an error that nobody catches does.
+  process.on('exit', done);
+  port.on(
+    'message',
+    serveCalls(handlers, {
+      post: (answer, transfer) => port.postMessage(answer, transfer),
+      turn: () => new Promise((resume) => setImmediate(resume)),
+      begin() {
+        Atomics.store(gate, busy, 1);
+        if (Atomics.load(gate, closed) === 0) return true;
+        done();
+        return false;
+      },
+      done,
+      end: () => process.exit(),
+    }),
   );
-  port.on('message', take);
 }

@@ -91,4 +91,8 @@ const release = (bytes: Uint8Array<ArrayBuffer>): void => (bytes.buffer as Resiz
 /** ONNX Runtime takes no shared memory. */
 const unshared = (data: Float32Array): Float32Array => (data.buffer instanceof ArrayBuffer ? data : data.slice());
 
-const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0];
+/** What ONNX Runtime has to say, without the place in its source. */
+const firstLine = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error))
+    .split('\n')[0]
+    .replace(/\/onnxruntime_src\/.* was false\. /, '');
