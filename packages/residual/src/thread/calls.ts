@@ -24,8 +24,16 @@ export interface Thread<Api extends Offer<Api>> {
   call<K extends keyof Api & string>(name: K, args: Parameters<Api[K]>, options?: CallOptions): Promise<Result<Api[K]>>;
   /** How often the thread was lost: what an earlier thread remembered is gone when this has changed. */
   losses(): number;
-  /** Rejects what is pending at once, and ends the thread as soon as the call it is in is done. */
+  /** Rejects what is pending, and ends the thread: as soon as its call is done, or at once when it is interruptible. */
   terminate(): Promise<void>;
+}
+
+export interface ThreadOptions {
+  /**
+   * The thread may be stopped inside a call, as JavaScript and WebAssembly may; native code may not: ONNX Runtime would
+   * take the process down.
+   */
+  readonly interruptible?: boolean;
 }
 
 /** What goes over the wire. */
@@ -37,6 +45,8 @@ export interface Port {
   post(message: Message, transfer: readonly ArrayBuffer[]): void;
   /** Whether this thread should keep the process alive. */
   hold(busy: boolean): void;
+  /** Stops an interruptible thread at once. */
+  readonly kill?: (() => void) | undefined;
   /** Resolves when the thread has ended. */
   readonly ended: Promise<void>;
 }
@@ -132,7 +142,8 @@ export function callThread<Api extends Offer<Api>>(
       if (ending === undefined) return;
       lose('it was terminated');
       ending.hold(true);
-      ending.post({ end: true }, []);
+      if (ending.kill) ending.kill();
+      else ending.post({ end: true }, []);
       await ending.ended;
     },
   };

@@ -1,9 +1,21 @@
-import { type Answer, callThread, type Handlers, type Message, type Offer, serveCalls, type Thread } from './calls.js';
+import {
+  type Answer,
+  callThread,
+  type Handlers,
+  type Message,
+  type Offer,
+  serveCalls,
+  type Thread,
+  type ThreadOptions,
+} from './calls.js';
 
 export { type CallOptions, type Handlers, move, type Offer, type Thread } from './calls.js';
 
 /** As in Node: a Web Worker that runs the module at `url`. A page is not kept open by it. */
-export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
+export function startThread<Api extends Offer<Api>>(
+  url: URL,
+  { interruptible = false }: ThreadOptions = {},
+): Thread<Api> {
   return callThread<Api>((onAnswer, onEnd) => {
     const worker = new Worker(url, { type: 'module' });
     const end = (reason: string) => {
@@ -16,6 +28,7 @@ export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
     return {
       post: (message, transfer) => worker.postMessage(message, [...transfer]),
       hold() {},
+      kill: interruptible ? () => worker.terminate() : undefined,
       // A Web Worker does not tell when it has ended.
       ended: Promise.resolve(),
     };

@@ -116,6 +116,15 @@ describe('a lost thread', () => {
     expect(await thread.call('id', [])).not.toBe(id);
   });
 
+  test('an interruptible one is stopped inside a call that would never end', async () => {
+    const endless = startThread<TestApi>(url, { interruptible: true });
+    const pending = endless.call('work', ['endless', Number.POSITIVE_INFINITY, true]);
+    await endless.call('id', [], { signal: AbortSignal.timeout(50) }).catch(() => {});
+    const ended = endless.terminate();
+    await expect(pending).rejects.toMatchObject({ code: 'ENGINE' });
+    await ended;
+  });
+
   test('with a module that does not exist says so', async () => {
     const nowhere = startThread<TestApi>(new URL('./nowhere.js', import.meta.url));
     await expect(nowhere.call('id', [])).rejects.toMatchObject({ code: 'ENGINE', message: /nowhere\.js/ });

@@ -1,5 +1,5 @@
 import { parentPort, SHARE_ENV, Worker, workerData } from 'node:worker_threads';
-import { callThread, type Handlers, type Offer, serveCalls, type Thread } from './calls.js';
+import { callThread, type Handlers, type Offer, serveCalls, type Thread, type ThreadOptions } from './calls.js';
 
 export { type CallOptions, type Handlers, move, type Offer, type Thread } from './calls.js';
 
@@ -14,7 +14,10 @@ const [busy, closed] = [0, 1];
  * const thread = startThread<Api>(new URL('./worker.js', import.meta.url));
  * const sum = await thread.call('add', [1, 2]);
  */
-export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
+export function startThread<Api extends Offer<Api>>(
+  url: URL,
+  { interruptible = false }: ThreadOptions = {},
+): Thread<Api> {
   return callThread<Api>((onAnswer, onEnd) => {
     const gate = new Int32Array(new SharedArrayBuffer(8));
     // None of the process's own flags: some, such as --input-type, forbid a file.
@@ -26,7 +29,7 @@ export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
       Atomics.store(gate, closed, 1);
       Atomics.wait(gate, busy, 1);
     };
-    process.on('exit', close);
+    if (!interruptible) process.on('exit', close);
     let reason: string | undefined;
     const ended = new Promise<void>((resolve) => {
       worker.on('exit', (code) => {
@@ -43,6 +46,7 @@ export function startThread<Api extends Offer<Api>>(url: URL): Thread<Api> {
     return {
       post: (message, transfer) => worker.postMessage(message, transfer),
       hold: (pending) => (pending ? worker.ref() : worker.unref()),
+      kill: interruptible ? () => void worker.terminate() : undefined,
       ended,
     };
   });

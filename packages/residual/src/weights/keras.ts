@@ -15,7 +15,7 @@ const patience = 60_000;
  * @throws WEIGHTS_FORMAT; MISSING_PACKAGE when h5wasm is not installed.
  */
 export async function openKeras(source: ByteSource): Promise<Checkpoint> {
-  const thread = startThread<KerasApi>(new URL('./keras.worker.js', import.meta.url));
+  const thread = startThread<KerasApi>(new URL('./keras.worker.js', import.meta.url), { interruptible: true });
 
   /** The thread's answer in time, or the reason as an error about the file. */
   async function ask<T>(call: Promise<T>): Promise<T> {
