@@ -17,7 +17,7 @@ let file: HdfFile | undefined;
 serveThread<KerasApi>({
   async open(name, from) {
     file = await openHdf5(typeof from === 'string' ? openSync(from) : inMemory(name, from));
-    return listKeras(file, name);
+    return listKeras(file, { name });
   },
   read(tensor) {
     if (!file) throw new ResidualError('WEIGHTS_FORMAT', 'the HDF5 file was closed');

@@ -72,8 +72,11 @@ export function blobSource(blob: Blob, name = 'blob'): ByteSource {
   };
 }
 
+/** What a message needs to know of a source. */
+export type Named = Pick<ByteSource, 'name'>;
+
 /** `x.pth: WHAT; it is damaged or cut off, fetch it again` as an error. */
-export function damaged(source: ByteSource, what: string, cause?: unknown): ResidualError {
+export function damaged(source: Named, what: string, cause?: unknown): ResidualError {
   return new ResidualError(
     'WEIGHTS_FORMAT',
     `${source.name}: ${what}; it is damaged or cut off, fetch it again`,
@@ -83,6 +86,6 @@ export function damaged(source: ByteSource, what: string, cause?: unknown): Resi
 }
 
 /** `x.onnx: WHAT` as an error: a file that may be whole but that is not read here. */
-export function unsupported(source: ByteSource, what: string): ResidualError {
+export function unsupported(source: Named, what: string): ResidualError {
   return new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${what}`, { file: source.name });
 }
