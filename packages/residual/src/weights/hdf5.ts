@@ -43,6 +43,7 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     try {
       return question();
     } catch (error) {
+      closeTraces(library.FS);
       if (error instanceof ResidualError) throw error;
       const refusal = damaged(source, `the HDF5 file cannot be read (${cause(error)})`);
       if (isFatal(error)) broken = refusal;
@@ -177,6 +178,12 @@ interface Node {
 }
 interface Stream {
   readonly node: Node;
+  readonly path: string;
+}
+
+/** h5wasm writes the trace of each error to a temporary file that it leaves open; 4096 may be open. */
+function closeTraces(fs: FileSystem): void {
+  for (const stream of fs.streams) if (stream?.path.startsWith('/tmp/')) fs.close(stream);
 }
 
 let mounted = 0;

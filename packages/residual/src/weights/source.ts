@@ -60,6 +60,15 @@ export function bytesSource(bytes: Uint8Array, name = 'bytes'): ByteSource {
   };
 }
 
+/** The same without waiting. */
+export const syncBytes = (bytes: Uint8Array, name = 'bytes'): SyncSource => ({
+  name,
+  size: bytes.length,
+  readInto(target, offset) {
+    target.set(bytes.subarray(offset, offset + target.length));
+  },
+});
+
 /** A source over a browser's or Node's Blob or File; nothing is read before it is asked for. */
 export function blobSource(blob: Blob, name = 'blob'): ByteSource {
   return {

@@ -1,0 +1,38 @@
+import { serveThread } from '#thread';
+import { ResidualError } from '../errors.js';
+import { checkTotal } from './checkpoint.js';
+import { openHdf5 } from './hdf5.js';
+import { listKeras } from './keras-listing.js';
+import { syncBytes } from './source.js';
+
+/** Opens and reads one small file after the other: what `keras.worker.js` does, without a thread for each. */
+export interface DamageApi {
+  /** `read` when all could be read; the refusal's message otherwise. Throws what no caller may meet. */
+  outcome(bytes: Uint8Array): string;
+  /** What stays open and mounted in the library: it must not grow with the number of files. */
+  leftOver(): { descriptors: number; files: number };
+}
+
+const { ready } = await import('h5wasm');
+const fs = (await ready).FS as unknown as { streams: unknown[]; readdir(path: string): string[] };
+
+serveThread<DamageApi>({
+  async outcome(bytes) {
+    const source = syncBytes(bytes);
+    try {
+      const file = await openHdf5(source);
+      try {
+        const { tensors } = listKeras(file, source);
+        checkTotal(source, tensors);
+        for (const tensor of tensors) file.read(tensor.path, tensor);
+      } finally {
+        file.close();
+      }
+      return 'read';
+    } catch (error) {
+      if (error instanceof ResidualError && error.code === 'WEIGHTS_FORMAT') return error.message;
+      throw error;
+    }
+  },
+  leftOver: () => ({ descriptors: fs.streams.filter(Boolean).length, files: fs.readdir('/').length }),
+});
