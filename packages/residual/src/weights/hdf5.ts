@@ -7,7 +7,10 @@ import { damaged, type SyncSource, unsupported } from './source.js';
 // system whose `read` is ours, so nothing is loaded but what is asked for, in Node and in the page alike. It computes
 // synchronously and a damaged file can make it loop or abort: use it in a thread that can be thrown away.
 
-/** An open HDF5 file. Paths are absolute: `/model_weights/conv1`. Everything throws WEIGHTS_FORMAT for damage. */
+/**
+ * An open HDF5 file. Paths are absolute: `/model_weights/conv1`. Everything throws WEIGHTS_FORMAT for damage. Any error
+ * that is no `ResidualError` comes from a library that gave up: its thread must not be used again.
+ */
 export interface HdfFile {
   /** Paths of all that is no group, each object once, whatever links lead to it. */
   leaves(): string[];
@@ -34,20 +37,15 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
   const library = await loadLibrary();
   const { place, unmount } = mount(library.FS, source);
   let file: bigint | undefined;
-  /** After an abort the library's memory is in no known state: nothing more is asked of it. */
-  let broken: ResidualError | undefined;
-
   /** The library's answer; its errors as one line about the file. */
   function ask<T>(question: () => T): T {
-    if (broken) throw broken;
     try {
       return question();
     } catch (error) {
+      if (isFatal(error)) throw error;
       closeTraces(library.FS);
       if (error instanceof ResidualError) throw error;
-      const refusal = damaged(source, `the HDF5 file cannot be read (${cause(error)})`);
-      if (isFatal(error)) broken = refusal;
-      throw refusal;
+      throw damaged(source, `the HDF5 file cannot be read (${cause(error)})`);
     }
   }
 
@@ -56,7 +54,7 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     try {
       return ask(question);
     } catch (error) {
-      if (error === broken || (error as ResidualError).code === 'FILE') throw error;
+      if (!isDamage(error)) throw error;
       return undefined;
     }
   }
@@ -111,8 +109,8 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
       try {
         metadata = ask(() => library.get_attribute_metadata(id, path, name));
       } catch (error) {
-        if (error === broken || (error as ResidualError).code === 'FILE') throw error;
-        if ((error as ResidualError).message.includes(nothingThere) || kind(path) === undefined) return undefined;
+        if (!isDamage(error)) throw error;
+        if (error.message.includes(nothingThere) || kind(path) === undefined) return undefined;
         throw error;
       }
       return ask(() => attributeText(library, id, path, name, metadata, source));
@@ -134,7 +132,8 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
           }),
         );
       } catch (error) {
-        const foreign = broken ? undefined : attempt(() => library.get_dataset_filters(id, path))?.find(isForeign);
+        if (!isDamage(error)) throw error;
+        const foreign = attempt(() => library.get_dataset_filters(id, path))?.find(isForeign);
         throw foreign
           ? unsupported(
               source,
@@ -274,9 +273,15 @@ const isForeign = ({ id }: { id: number }): boolean => id >= 256;
 /** What h5wasm throws for an attribute or object that does not exist. */
 const nothingThere = 'name not defined';
 
-/** An error of HDF5 leaves the library usable, one of WebAssembly (abort, trap, stack, memory) does not. */
+/**
+ * An error of HDF5 leaves the library usable; after one of WebAssembly (abort, trap, stack, memory) its memory is in no
+ * known state.
+ */
 const isFatal = (error: unknown): boolean =>
   !(error instanceof Error) || error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+
+const isDamage = (error: unknown): error is ResidualError =>
+  error instanceof ResidualError && error.code === 'WEIGHTS_FORMAT';
 
 /** The library's own words are a trace of many lines; its deepest is the cause. */
 function cause(error: unknown): string {

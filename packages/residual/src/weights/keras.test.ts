@@ -1,9 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { shared } from '../testing.js';
+import { openKeras } from './keras.js';
 import { openCheckpoint } from './open.js';
 import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch } from './python.test.helper.js';
+import { bytesSource } from './source.js';
 
 /** Files by h5py: the layouts, types and filters of Keras' files, and some that try a reader. */
 const zoo = `
@@ -220,6 +224,25 @@ describe.skipIf(!shared)('Keras files', () => {
     ]);
   });
 
+  test('damage that sends the library in circles ends with the patience; so does the thread', async () => {
+    const bytes = bytesOf(path('whole')).slice();
+    const file = new DataView(bytes.buffer);
+    // The collection of long texts: objects of 16 bytes and their text; number 0 is the space left, here too short.
+    let at = Buffer.from(bytes).indexOf('GCOL') + 16;
+    while (file.getUint16(at, true) !== 0) at += 16 + 8 * Math.ceil(Number(file.getBigUint64(at + 8, true)) / 8);
+    file.setBigUint64(at + 8, 26n, true);
+    expect(await refusal(openKeras(bytesSource(bytes), 2000))).toMatchObject({
+      code: 'WEIGHTS_FORMAT',
+      message: expect.stringContaining('took more than 2 s'),
+    });
+  });
+
+  test('nothing is read from a closed file', async () => {
+    const checkpoint = await openCheckpoint(path('plain'));
+    await checkpoint.close();
+    expect(await refusal(checkpoint.read('bn/bn/beta:0'))).toMatchObject({ code: 'DISPOSED' });
+  });
+
   test('the whole model of MLPerf Tiny', async () => {
     const checkpoint = await openCheckpoint(join(shared!, 'weights/mlperf-tiny-resnet8.h5'));
     expect(checkpoint.tensors.size).toBe(48);
@@ -238,4 +261,18 @@ describe.skipIf(!shared)('Keras files', () => {
     new DataView(bytes.buffer).setBigUint64(40, BigInt(bytes.length), true);
     expect(await refusal(openCheckpoint(bytes))).toMatchObject({ code: 'WEIGHTS_FORMAT' });
   });
+});
+
+test('where h5wasm is not installed the error says what to install', () => {
+  // A copy of the package in a folder from which no node_modules can be found.
+  const away = scratch();
+  const here = fileURLToPath(new URL('../..', import.meta.url));
+  for (const part of ['package.json', 'dist']) cpSync(join(here, part), join(away, part), { recursive: true });
+  const program = `
+    import { openCheckpoint } from ${JSON.stringify(pathToFileURL(join(away, 'dist/weights/open.js')).href)};
+    const bytes = Uint8Array.from('\\x89HDF\\r\\n\\x1a\\n and more', (c) => c.charCodeAt(0));
+    await openCheckpoint(bytes).catch((error) => console.log(error.code + ': ' + error.message));`;
+  expect(execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })).toBe(
+    'MISSING_PACKAGE: Keras .h5 files are read by the package h5wasm, which is not installed; run: npm install h5wasm\n',
+  );
 });

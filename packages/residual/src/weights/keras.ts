@@ -5,16 +5,15 @@ import { type Checkpoint, checkTotal, tensorOver } from './checkpoint.js';
 import type { KerasApi } from './keras.worker.js';
 import { type ByteSource, checkRange, damaged } from './source.js';
 
-/** Milliseconds that listing a file or reading one tensor may take. Damage can send the HDF5 library in circles. */
-const patience = 60_000;
-
 /**
  * Opens a Keras `.h5` file. Its tensors are named `layer/weight_name`, in Keras' order (see `listKeras`). Metadata:
  * `keras_version`, `backend`, `layer_names`, `model_config` (parsed). Each file has a thread of its own, which ends
- * when the file is closed or reading it takes more than a minute.
+ * when the file is closed or the library gives up.
+ * @param patience milliseconds that listing the file or reading one tensor may take: damage can send the HDF5 library
+ * in circles.
  * @throws WEIGHTS_FORMAT; MISSING_PACKAGE when h5wasm is not installed.
  */
-export async function openKeras(source: ByteSource): Promise<Checkpoint> {
+export async function openKeras(source: ByteSource, patience = 60_000): Promise<Checkpoint> {
   const thread = startThread<KerasApi>(new URL('./keras.worker.js', import.meta.url));
   /** Why nothing more can be read: the thread, and what it knew of the file, is gone. */
   let ended: ResidualError | undefined;

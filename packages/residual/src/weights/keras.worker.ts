@@ -12,6 +12,9 @@ export interface KerasApi {
   read(tensor: KerasListing['tensors'][number]): Uint8Array;
 }
 
+// The library prints when it gives up; the error that it throws says so too.
+console.error = () => {};
+
 let file: HdfFile | undefined;
 
 serveThread<KerasApi>({
