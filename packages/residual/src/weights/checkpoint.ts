@@ -56,7 +56,7 @@ export const byteLength = ({ dtype, shape }: TensorInfo): number => sizeOf(shape
  * compressed stay far below eight times the file.
  * @throws WEIGHTS_FORMAT
  */
-export function checkTotal(source: ByteSource, tensors: Iterable<TensorInfo>): void {
+export function checkTotal(source: Pick<ByteSource, 'name' | 'size'>, tensors: Iterable<TensorInfo>): void {
   let total = 0;
   for (const info of tensors) total += byteLength(info);
   const limit = 8 * source.size + 2 ** 28;

@@ -1,4 +1,4 @@
-import { type ByteSource, damaged } from './source.js';
+import { damaged, type Named } from './source.js';
 
 /** Commas and brackets: a safetensors header has some six a tensor, a Keras architecture some hundred a layer. */
 const maxMarks = 2_000_000;
@@ -10,7 +10,7 @@ const maxDepth = 100;
  * @param what names the text in messages: `its header`.
  * @throws WEIGHTS_FORMAT
  */
-export function parseJson(source: ByteSource, what: string, text: string): unknown {
+export function parseJson(source: Named, what: string, text: string): unknown {
   scan(source, what, text);
   try {
     return JSON.parse(text);
@@ -22,7 +22,7 @@ export function parseJson(source: ByteSource, what: string, text: string): unkno
 const firstWords = (error: unknown): string => (error as Error).message.replace(/\p{Cc}/gu, ' ').slice(0, 80);
 
 /** One pass over the text. Anything that is no JSON at all is left for the parser to refuse. */
-function scan(source: ByteSource, what: string, text: string): void {
+function scan(source: Named, what: string, text: string): void {
   const objects: (Set<string> | undefined)[] = [];
   let marks = 0;
   let expectKey = false;

@@ -1,6 +1,7 @@
-import { ResidualError } from '../errors.js';
 import type { Metadata, TensorInfo } from './checkpoint.js';
-import type { HdfFile, HdfValue } from './hdf5.js';
+import type { HdfFile } from './hdf5.js';
+import { parseJson } from './json.js';
+import { damaged, type Named, unsupported } from './source.js';
 
 /** The table of contents of a Keras `.h5` file. */
 export interface KerasListing {
@@ -11,47 +12,50 @@ export interface KerasListing {
   readonly metadata: Metadata;
 }
 
-const mostDatasets = 20_000;
-
 /**
  * Lists the weights in the order of the attributes `layer_names` and `weight_names`, which is the order Keras loads by
  * (HDF5 itself would list beta before gamma); below `/model_weights` when the file is a whole model, whose optimiser
  * state is left out. A file without those attributes lists its datasets by path.
- * @throws WEIGHTS_FORMAT when the attributes name what is not there.
+ * @throws WEIGHTS_FORMAT when the attributes name what is not there, or one weight twice.
  */
-export function listKeras(file: HdfFile, fileName: string): KerasListing {
-  const whole = file.isGroup('/model_weights');
+export function listKeras(file: HdfFile, source: Named): KerasListing {
+  const whole = file.kind('/model_weights') === 'group';
   const root = whole ? '/model_weights' : '/';
   const layers = nameList(file, root, 'layer_names');
+  const about = (name: string) => file.attribute('/', name) ?? (whole ? file.attribute(root, name) : undefined);
+  const config = file.attribute('/', 'model_config');
   const metadata = {
-    keras_version: file.attribute('/', 'keras_version') ?? file.attribute(root, 'keras_version'),
-    backend: file.attribute('/', 'backend') ?? file.attribute(root, 'backend'),
+    keras_version: about('keras_version'),
+    backend: about('backend'),
     layer_names: layers,
-    model_config: parsed(file.attribute('/', 'model_config'), fileName),
+    model_config: typeof config === 'string' ? parseJson(source, 'its model_config', config) : undefined,
   };
   return {
     reason: `HDF5 ${whole ? 'with /model_weights' : layers ? 'with layer_names' : 'without layer_names: datasets by path'}`,
-    tensors: layers ? listed(file, root, layers, fileName) : byPath(file),
+    tensors: layers ? byLayer(file, root, layers, source) : byPath(file),
     metadata: Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined)),
   };
 }
 
-function listed(file: HdfFile, root: string, layers: readonly string[], fileName: string): KerasListing['tensors'] {
+function byLayer(file: HdfFile, root: string, layers: readonly string[], source: Named): KerasListing['tensors'] {
   const tensors = new Map<string, KerasListing['tensors'][number]>();
-  const refuse = (what: string) =>
-    new ResidualError('WEIGHTS_FORMAT', `${fileName}: ${what}; the file is damaged, fetch it again`, {
-      file: fileName,
-    });
   for (const layer of layers) {
     const group = join(root, layer);
-    if (!file.isGroup(group)) throw refuse(`its layer_names list ${layer}, which is not there`);
-    for (const weight of nameList(file, group, 'weight_names') ?? []) {
+    const weights = nameList(file, group, 'weight_names');
+    if (!weights && file.kind(group) !== 'group')
+      throw damaged(source, `its layer_names list ${layer}, which is not there`);
+    for (const weight of weights ?? []) {
       const name = `${layer}/${weight}`;
       const path = join(group, weight);
       const info = file.dataset(path);
+      if (!info && file.kind(path) === undefined)
+        throw damaged(source, `layer ${layer} lists the weight ${weight}, which is not there`);
       if (!info)
-        throw refuse(`layer ${layer} lists the weight ${weight}, which is no dataset of numbers that are read here`);
-      if (tensors.has(name)) throw refuse(`it lists the weight ${name} twice`);
+        throw unsupported(
+          source,
+          `the weight ${name} is no dataset of numbers that are read here; expected floats, signed integers, bytes or booleans`,
+        );
+      if (tensors.has(name)) throw damaged(source, `it lists the weight ${name} twice`);
       tensors.set(name, { name, path, ...info });
     }
   }
@@ -60,9 +64,8 @@ function listed(file: HdfFile, root: string, layers: readonly string[], fileName
 
 function byPath(file: HdfFile): KerasListing['tensors'] {
   return file
-    .paths()
-    .slice(0, mostDatasets)
-    .filter((path) => !path.startsWith('/optimizer_weights'))
+    .leaves()
+    .filter((path) => !path.startsWith('/optimizer_weights/'))
     .flatMap((path) => {
       const info = file.dataset(path);
       return info ? [{ name: path.slice(1), path, ...info }] : [];
@@ -75,32 +78,13 @@ function byPath(file: HdfFile): KerasListing['tensors'] {
  */
 function nameList(file: HdfFile, path: string, name: string): readonly string[] | undefined {
   const whole = file.attribute(path, name);
-  if (whole !== undefined) return texts(whole);
+  if (whole !== undefined) return [whole].flat();
   const parts: string[] = [];
   for (let n = 0; ; n++) {
     const part = file.attribute(path, `${name}${n}`);
     if (part === undefined) return n === 0 ? undefined : parts;
-    for (const text of texts(part)) parts.push(text);
+    for (const text of [part].flat()) parts.push(text);
   }
 }
-
-const texts = (value: HdfValue): string[] =>
-  (Array.isArray(value) ? value : [value])
-    .filter((item): item is string => typeof item === 'string')
-    .map((item) => item.replace(/\0+$/, ''));
 
 const join = (group: string, name: string): string => `${group === '/' ? '' : group}/${name}`;
-
-function parsed(value: HdfValue | undefined, fileName: string): unknown {
-  if (typeof value !== 'string') return undefined;
-  try {
-    return JSON.parse(value);
-  } catch (cause) {
-    throw new ResidualError(
-      'WEIGHTS_FORMAT',
-      `${fileName}: its model_config is no JSON; the file is damaged`,
-      { file: fileName },
-      { cause },
-    );
-  }
-}

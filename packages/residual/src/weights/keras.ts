@@ -3,45 +3,39 @@ import { ResidualError, unknownName } from '../errors.js';
 import { sharedBytes } from '../tensor.js';
 import { type Checkpoint, checkTotal, tensorOver } from './checkpoint.js';
 import type { KerasApi } from './keras.worker.js';
-import { type ByteSource, checkRange } from './source.js';
-
-/** Milliseconds that listing a file or reading one tensor may take. Damage can send the HDF5 library in circles. */
-const patience = 60_000;
+import { type ByteSource, checkRange, damaged } from './source.js';
 
 /**
  * Opens a Keras `.h5` file. Its tensors are named `layer/weight_name`, in Keras' order (see `listKeras`). Metadata:
  * `keras_version`, `backend`, `layer_names`, `model_config` (parsed). Each file has a thread of its own, which ends
- * when the file is closed or reading it takes more than a minute.
+ * when the file is closed or the library gives up.
+ * @param patience milliseconds that listing the file or reading one tensor may take: damage can send the HDF5 library
+ * in circles.
  * @throws WEIGHTS_FORMAT; MISSING_PACKAGE when h5wasm is not installed.
  */
-export async function openKeras(source: ByteSource): Promise<Checkpoint> {
+export async function openKeras(source: ByteSource, patience = 60_000): Promise<Checkpoint> {
   const thread = startThread<KerasApi>(new URL('./keras.worker.js', import.meta.url), { interruptible: true });
+  /** Why nothing more can be read: the thread, and what it knew of the file, is gone. */
+  let ended: ResidualError | undefined;
 
-  /** The thread's answer in time, or the reason as an error about the file. */
+  /** The thread's answer in time. Any error but a clear answer ends the thread. */
   async function ask<T>(call: Promise<T>): Promise<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(failed(`reading took more than ${patience / 1000} s`)), patience);
+      timer = setTimeout(() => reject(new Error(`reading took more than ${patience / 1000} s`)), patience);
     });
     try {
       return await Promise.race([call, late]);
     } catch (error) {
-      if (!(error instanceof ResidualError)) throw failed((error as Error).message.split('\n')[0]);
-      throw error.code === 'ENGINE' ? failed('the HDF5 library gave up') : error;
+      if (ended) throw ended;
+      if (error instanceof ResidualError && error.code !== 'ENGINE') throw error;
+      ended = damaged(source, `the HDF5 library gave up (${(error as Error).message.split('\n')[0]})`, error);
+      await thread.terminate();
+      throw ended;
     } finally {
       clearTimeout(timer);
     }
   }
-
-  const failed = (what: string) =>
-    new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${what}; the file is damaged, fetch it again`, {
-      file: source.name,
-    });
-
-  const close = async () => {
-    await thread.terminate();
-    await source.close();
-  };
 
   try {
     const { reason, metadata, tensors } = await ask(
@@ -57,9 +51,14 @@ export async function openKeras(source: ByteSource): Promise<Checkpoint> {
       async read(name) {
         const tensor = byName.get(name);
         if (!tensor) throw unknownName('tensor', name, byName.keys());
+        if (ended) throw ended;
         return tensorOver(tensor, await ask(thread.call('read', [tensor])));
       },
-      close,
+      async close() {
+        ended ??= new ResidualError('DISPOSED', `${source.name}: the file was closed; open it again to read from it`);
+        await thread.terminate();
+        await source.close();
+      },
     };
   } catch (error) {
     await thread.terminate();

@@ -3,7 +3,7 @@ import { serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import { type HdfFile, openHdf5 } from './hdf5.js';
 import { type KerasListing, listKeras } from './keras-listing.js';
-import type { SyncSource } from './source.js';
+import { syncBytes } from './source.js';
 
 /** What the thread that reads one HDF5 file does. */
 export interface KerasApi {
@@ -12,23 +12,18 @@ export interface KerasApi {
   read(tensor: KerasListing['tensors'][number]): Uint8Array;
 }
 
+// The library prints when it gives up; the error that it throws says so too.
+console.error = () => {};
+
 let file: HdfFile | undefined;
 
 serveThread<KerasApi>({
   async open(name, from) {
-    file = await openHdf5(typeof from === 'string' ? openSync(from) : inMemory(name, from));
-    return listKeras(file, name);
+    file = await openHdf5(typeof from === 'string' ? openSync(from) : syncBytes(from, name));
+    return listKeras(file, { name });
   },
   read(tensor) {
     if (!file) throw new ResidualError('WEIGHTS_FORMAT', 'the HDF5 file was closed');
     return file.read(tensor.path, tensor);
-  },
-});
-
-const inMemory = (name: string, bytes: Uint8Array): SyncSource => ({
-  name,
-  size: bytes.length,
-  readInto(target, offset) {
-    target.set(bytes.subarray(offset, offset + target.length));
   },
 });

@@ -60,6 +60,15 @@ export function bytesSource(bytes: Uint8Array, name = 'bytes'): ByteSource {
   };
 }
 
+/** The same without waiting. */
+export const syncBytes = (bytes: Uint8Array, name = 'bytes'): SyncSource => ({
+  name,
+  size: bytes.length,
+  readInto(target, offset) {
+    target.set(bytes.subarray(offset, offset + target.length));
+  },
+});
+
 /** A source over a browser's or Node's Blob or File; nothing is read before it is asked for. */
 export function blobSource(blob: Blob, name = 'blob'): ByteSource {
   return {
@@ -72,8 +81,11 @@ export function blobSource(blob: Blob, name = 'blob'): ByteSource {
   };
 }
 
+/** What a message needs to know of a source. */
+export type Named = Pick<ByteSource, 'name'>;
+
 /** `x.pth: WHAT; it is damaged or cut off, fetch it again` as an error. */
-export function damaged(source: ByteSource, what: string, cause?: unknown): ResidualError {
+export function damaged(source: Named, what: string, cause?: unknown): ResidualError {
   return new ResidualError(
     'WEIGHTS_FORMAT',
     `${source.name}: ${what}; it is damaged or cut off, fetch it again`,
@@ -83,6 +95,6 @@ export function damaged(source: ByteSource, what: string, cause?: unknown): Resi
 }
 
 /** `x.onnx: WHAT` as an error: a file that may be whole but that is not read here. */
-export function unsupported(source: ByteSource, what: string): ResidualError {
+export function unsupported(source: Named, what: string): ResidualError {
   return new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${what}`, { file: source.name });
 }
