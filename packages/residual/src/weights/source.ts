@@ -88,7 +88,7 @@ export type Named = Pick<ByteSource, 'name'>;
 export function damaged(source: Named, what: string, cause?: unknown): ResidualError {
   return new ResidualError(
     'WEIGHTS_FORMAT',
-    `${source.name}: ${what}; it is damaged or cut off, fetch it again`,
+    `${source.name}: ${oneLine(what)}; it is damaged or cut off, fetch it again`,
     { file: source.name },
     { cause },
   );
@@ -96,5 +96,9 @@ export function damaged(source: Named, what: string, cause?: unknown): ResidualE
 
 /** `x.onnx: WHAT` as an error: a file that may be whole but that is not read here. */
 export function unsupported(source: Named, what: string): ResidualError {
-  return new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${what}`, { file: source.name });
+  return new ResidualError('WEIGHTS_FORMAT', `${source.name}: ${oneLine(what)}`, { file: source.name });
 }
+
+/** Names out of a file may hold line ends and be as long as the file. */
+const oneLine = (what: string): string =>
+  (what.length > 600 ? `${what.slice(0, 600)}…` : what).replace(/[\p{Cc}\u2028\u2029]/gu, ' ');
