@@ -1,38 +1,40 @@
-// How long the event loop is held up while ResNet-50 is loaded and run: node bench/event-loop.js [runs] [engine]
+// Whether the calling loop stays free while ResNet-50 computes:
+//
+//   node bench/event-loop.js [WEIGHTS] [runs]
+//
+// Prints how late the loop was, p50 and p99 in milliseconds, while the network is compiled, run picture by picture,
+// many at once, and in batches of 8.
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { chooseEngine } from '../packages/residual/dist/engines/index.js';
-import { pictures, resnet50 } from './network.js';
+import { createModel, load, resnet50, tensor } from '../packages/residual/dist/index.js';
 
-const runs = Number(process.argv[2] ?? 100);
-const engine = chooseEngine(process.argv[3] ?? 'auto');
-const { graph, weights } = resnet50();
-const image = pictures(1);
+const [weights, runs = '50'] = process.argv.slice(2);
+const record = { architecture: 'resnet50', preprocess: 'custom', plan: [{ step: 'decode', as: 'default' }] };
+const model = weights ? await load(weights) : createModel(resnet50(), record);
+const outputs = [model.graph.outputs[0].name];
+const pictures = (batch) => tensor(new Float32Array(batch * 3 * 224 * 224).fill(0.5), [batch, 3, 224, 224]);
 
-/** Delays in ms beyond the timer's own resolution, while `work` goes on. */
-async function delays(title, work) {
-  const monitor = monitorEventLoopDelay({ resolution: 1 });
-  await sleep(20);
-  monitor.enable();
-  const start = performance.now();
-  const result = await work();
-  const took = performance.now() - start;
-  monitor.disable();
-  const at = (share) => (monitor.percentile(share) / 1e6 - 1).toFixed(1);
-  console.log(`${title}: ${took.toFixed(0)} ms, loop delay p50 ${at(50)} p99 ${at(99)} max ${at(100)} ms`);
-  return result;
+async function measure(name, work) {
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  await work();
+  delay.disable();
+  // The histogram counts the timer's own millisecond too.
+  const late = (percent) => Math.max(0, delay.percentile(percent) / 1e6 - 1).toFixed(1);
+  console.log(`${name.padEnd(22)} p50 ${late(50)} ms, p99 ${late(99)} ms, most ${late(100)} ms`);
 }
 
-await engine.available();
-const executable = await delays('compile', () => engine.compile(graph, { weights }));
-await executable.run({ image });
-await delays(`${runs} runs, one at a time`, async () => {
-  for (let i = 0; i < runs; i++) await executable.run({ image });
+const count = Number(runs);
+await measure('compile', () => model.prepare());
+await measure(`${count} runs, one by one`, async () => {
+  const one = pictures(1);
+  for (let i = 0; i < count; i++) await model.run(one, outputs);
 });
-await delays(`${runs} runs at once`, () => Promise.all(Array.from({ length: runs }, () => executable.run({ image }))));
-const batch = pictures(8);
-await executable.run({ image: batch });
-await delays('10 runs of batch 8', async () => {
-  for (let i = 0; i < 10; i++) await executable.run({ image: batch });
+await measure(`${count} runs at once`, () => {
+  const one = pictures(1);
+  return Promise.all(Array.from({ length: count }, () => model.run(one, outputs)));
 });
-await executable.dispose();
+await measure('8 batches of 8', async () => {
+  const eight = pictures(8);
+  for (let i = 0; i < 8; i++) await model.run(eight, outputs);
+});
+await model.dispose();

@@ -1,26 +1,31 @@
-// Whether loading and disposing leaks: node bench/load-dispose.js [cycles] [engine]
-// Compiles ResNet-18 with new weights, runs it once and disposes it, again and again, and prints the resident memory
-// over every 20 cycles. One reading says little: the C library keeps freed memory in pools of 64 MB, which fill during
-// the first cycles. A leak raises the medians ever on; flat is right.
+// Whether loading and disposing leaks:
+//
+//   node bench/load-dispose.js WEIGHTS [cycles]
+//
+// Loads a weight file, computes once and disposes, again and again, and prints the resident memory over every 20
+// cycles. One reading says little: the C library keeps freed memory in pools of 64 MB, which fill during the first
+// cycles. A leak raises the medians ever on; flat is right.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { chooseEngine } from '../packages/residual/dist/engines/index.js';
-import { pictures, resident, resnet18 } from './network.js';
+import { load, tensor } from '../packages/residual/dist/index.js';
 
-const cycles = Number(process.argv[2] ?? 100);
-const engine = chooseEngine(process.argv[3] ?? 'auto');
+const [weights, cycles = '100'] = process.argv.slice(2);
+if (!weights) {
+  console.error('usage: node bench/load-dispose.js WEIGHTS [CYCLES]');
+  process.exit(2);
+}
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc');
-const image = pictures(1);
 const medians = [];
 let readings = [];
-for (let i = 1; i <= cycles; i++) {
-  const { graph, weights } = resnet18();
-  const executable = await engine.compile(graph, { weights });
-  await executable.run({ image });
-  await executable.dispose();
+for (let i = 1; i <= Number(cycles); i++) {
+  const model = await load(weights);
+  const { shape } = model.graph.inputs[0];
+  const size = shape.reduce((a, b) => a * b);
+  await model.predict(tensor(new Float32Array(size), shape));
+  await model.dispose();
   collectGarbage();
-  readings.push(resident());
+  readings.push(process.memoryUsage().rss / 1e6);
   if (i % 20 !== 0) continue;
   readings.sort((a, b) => a - b);
   medians.push(readings[10]);
