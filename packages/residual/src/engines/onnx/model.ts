@@ -1,5 +1,4 @@
 import { PbfWriter } from 'pbf';
-import { ResidualError } from '../../errors.js';
 import type { Shape } from '../../tensor.js';
 
 // Field numbers below are those of onnx.proto (github.com/onnx/onnx/blob/main/onnx/onnx.proto).
@@ -32,81 +31,87 @@ export interface OnnxModel {
   readonly initializers: readonly Initializer[];
 }
 
-/** Protocol buffers cannot be longer, and ONNX Runtime refuses them. */
-const longest = 2 ** 31 - 1;
 const irVersion = 8;
 const opset = 17;
 const elementType = { float32: 1, int64: 7 } as const;
 const elementBytes = { float32: 4, int64: 8 } as const;
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const externalLocation = 1;
+
+/** Initializers of fewer bytes stand in the graph itself, where ONNX Runtime wants small constants. */
+const smallest = 1024;
+/** Where a tensor begins among the weights: a multiple of a cache line. */
+const alignment = 64;
+
+/** A model in ONNX's two parts: the graph, and the weights that it names as external data in the file `weights`. */
+export interface OnnxParts {
+  readonly graph: Uint8Array;
+  readonly weights: Uint8Array<ArrayBuffer>;
+}
+
+/** ONNX's name for the file of the weights. */
+export const weightsFile = 'weights';
 
 /**
- * The model as an ONNX file (IR version 8, opset 17). The weights are copied once, straight into the result.
- * @param allocate makes the memory of the result; plain memory when left out.
- * @throws ENGINE when it would be longer than 2 GB.
+ * The model as ONNX (IR version 8, opset 17). The weights stand apart: inside the protocol buffer ONNX Runtime would
+ * copy them twice more, and 2 GB would be the limit.
+ * @param allocate makes the memory of the weights; plain memory when left out.
  */
-export function modelBytes(
+export function modelParts(
   model: OnnxModel,
   allocate = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(length),
-): Uint8Array<ArrayBuffer> {
-  const tensors = model.initializers.map((initializer) => {
-    const { name, type, shape } = initializer;
+): OnnxParts {
+  let end = 0;
+  const places = model.initializers.map(({ type, shape }) => {
     const length = shape.reduce((bytes, size) => bytes * size, elementBytes[type]);
-    const fields = written((to) => {
-      for (const size of shape) to.writeVarintField(1, size);
-      to.writeVarintField(2, elementType[type]);
-      to.writeStringField(8, name);
-      writeLength(to, 9, length);
-    });
-    const head = written((to) => writeLength(to, 5, fields.length + length));
-    return { initializer, head, fields, length };
+    if (length < smallest) return undefined;
+    const place = { offset: end, length };
+    end += Math.ceil(length / alignment) * alignment;
+    return place;
   });
-  const rest = written((to) => writeGraph(to, model));
-  const graphLength = tensors.reduce(
-    (sum, { head, fields, length }) => sum + head.length + fields.length + length,
-    rest.length,
-  );
-  const start = written((to) => {
+  const weights = allocate(end);
+  const graph = written((to) => {
     to.writeVarintField(1, irVersion);
     to.writeStringField(2, 'residual');
-    to.writeMessage(8, (version, version_) => version_.writeVarintField(2, version), opset);
-    writeLength(to, 7, graphLength);
+    to.writeMessage(8, (version, to_) => to_.writeVarintField(2, version), opset);
+    nest(to, [7], (inside) => {
+      writeGraph(inside, model);
+      model.initializers.forEach((initializer, i) => {
+        const place = places[i];
+        const data = initializer.read();
+        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+        if (place) weights.set(bytes, place.offset);
+        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, place ?? bytes));
+      });
+    });
   });
-  const total = start.length + graphLength;
-  if (total > longest)
-    throw new ResidualError(
-      'ENGINE',
-      `${model.name}: as an ONNX model it takes ${(total / 1e9).toFixed(1)} GB but the format ends at 2.1 GB; use engine "reference"`,
-      { bytes: total, limit: longest },
-    );
+  return { graph, weights };
+}
 
-  const bytes = allocate(total);
-  let end = 0;
-  const append = (piece: Uint8Array) => {
-    bytes.set(piece, end);
-    end += piece.length;
-  };
-  append(start);
-  append(rest);
-  for (const { initializer, head, fields } of tensors) {
-    append(head);
-    append(fields);
-    const data = initializer.read();
-    append(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+function writeInitializer(
+  to: PbfWriter,
+  { name, type, shape }: Initializer,
+  data: Uint8Array | { offset: number; length: number },
+): void {
+  for (const size of shape) to.writeVarintField(1, size);
+  to.writeVarintField(2, elementType[type]);
+  to.writeStringField(8, name);
+  if (data instanceof Uint8Array) {
+    to.writeBytesField(9, data);
+    return;
   }
-  return bytes;
+  for (const [key, value] of Object.entries({ location: weightsFile, ...data }))
+    nest(to, [13], (entry) => {
+      entry.writeStringField(1, key);
+      entry.writeStringField(2, String(value));
+    });
+  to.writeVarintField(14, externalLocation);
 }
 
 function written(write: (to: PbfWriter) => void): Uint8Array {
   const to = new PbfWriter();
   write(to);
   return to.finish();
-}
-
-/** The start of a field whose `length` bytes follow. */
-function writeLength(to: PbfWriter, field: number, length: number): void {
-  to.writeTag(field, 2);
-  to.writeVarint(length);
 }
 
 /** All of a graph but its initializers. */

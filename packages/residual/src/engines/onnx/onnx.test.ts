@@ -8,7 +8,7 @@ import { engines } from '../index.js';
 import { randomLayer, randomNetwork } from '../random.test.graphs.js';
 import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
 import { lower } from './lower.js';
-import { modelBytes } from './model.js';
+import { modelParts } from './model.js';
 
 type Case = typeof randomNetwork extends fc.Arbitrary<infer T> ? T : never;
 
@@ -75,17 +75,18 @@ describe('what ONNX Runtime cannot do is refused by layer', () => {
   });
 });
 
-test('a model above 2 GB is an error before anything is allocated', () => {
-  const shape = [2 ** 27, 5];
-  const read = () => expect.unreachable();
-  const model = {
-    name: 'huge',
-    inputs: [],
-    outputs: [],
-    nodes: [],
-    initializers: [{ name: 'w', type: 'float32', shape, read }],
-  } as const;
-  expect(() => modelBytes(model)).toThrow(/huge: as an ONNX model it takes 2\.7 GB/);
+test('weights stand apart, aligned and in place; small constants in the graph', () => {
+  const values = Float32Array.from({ length: 300 }, (_, i) => i);
+  const initializer = (name: string, length: number) =>
+    ({ name, type: 'float32', shape: [length], read: () => values.subarray(0, length) }) as const;
+  const initializers = [initializer('first', 257), initializer('small', 5), initializer('second', 300)];
+  const { graph, weights } = modelParts({ name: 'parts', inputs: [], outputs: [], nodes: [], initializers });
+  expect(weights.length).toBe(1088 + 1216);
+  expect(new Float32Array(weights.buffer, 0, 257)).toEqual(values.subarray(0, 257));
+  expect(new Float32Array(weights.buffer, 1088, 300)).toEqual(values);
+  const text = Buffer.from(graph).toString('latin1');
+  for (const word of ['location', 'weights', 'offset', '1088', 'length', '1200', 'small']) expect(text).toContain(word);
+  expect(graph.length).toBeLessThan(300);
 });
 
 test('names that would collide are kept apart, one value may have two names', async () => {

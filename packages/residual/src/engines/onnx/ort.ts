@@ -8,6 +8,8 @@ export interface Ort {
 
 export interface OrtSessionOptions {
   executionProviders: string[];
+  /** Files that the model names, by the names it uses. */
+  externalData: { path: string; data: Uint8Array }[];
   intraOpNumThreads?: number;
   graphOptimizationLevel: 'all';
   enableCpuMemArena?: boolean;

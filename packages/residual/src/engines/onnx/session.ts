@@ -5,7 +5,7 @@ import { foldBatchNorm } from '../../graph/passes.js';
 import type { Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { lower } from './lower.js';
-import { modelBytes } from './model.js';
+import { modelParts, type OnnxParts, weightsFile } from './model.js';
 import { type OrtRuntime, type OrtSession, quiet } from './ort.js';
 
 /** ONNX Runtime. Its `create` and `run` block the thread that calls them: this half lives in the worker thread. */
@@ -58,10 +58,12 @@ async function createSession(
       { device, devices: [...providers.keys()] },
     );
   const folded = foldBatchNorm(graph, weights);
-  // Resizable, so that 100 MB can be given back at once and need not wait for the garbage collector.
-  const bytes = modelBytes(lower(folded.graph, folded.weights), releasable);
+  let parts: OnnxParts | undefined;
   try {
-    return await ort.InferenceSession.create(bytes, {
+    // Resizable, so that 100 MB can be given back at once and need not wait for the garbage collector.
+    parts = modelParts(lower(folded.graph, folded.weights), releasable);
+    return await ort.InferenceSession.create(parts.graph, {
+      externalData: [{ path: weightsFile, data: parts.weights }],
       executionProviders: [provider],
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'all',
@@ -72,7 +74,7 @@ async function createSession(
       device,
     });
   } finally {
-    release(bytes);
+    if (parts) release(parts.weights);
   }
 }
 
