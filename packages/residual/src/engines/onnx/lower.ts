@@ -1,6 +1,7 @@
 import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import type { OpAttributes, OpName, Padding, Pair } from '../../graph/ops.js';
+import { writeValues } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
 
@@ -18,7 +19,7 @@ interface Site {
   /** Writes a node before it and gives the name of its result. */
   before(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes']): string;
   /** Adds a constant and gives its name. */
-  constant(role: string, type: Initializer['type'], shape: Shape, read: Initializer['read']): string;
+  constant(role: string, values: Float32Array | BigInt64Array, shape: Shape): string;
 }
 
 /**
@@ -57,8 +58,8 @@ const lowerings = {
   globalAvgPool: (site) => site.last('Flatten', [site.before('GlobalAveragePool', site.inputs)], { axis: 1 }),
   pad(site, { channels, spatial: [top, left, bottom, right] }) {
     const sides = BigInt64Array.from([0, channels[0], top, left, 0, channels[1], bottom, right], BigInt);
-    const name = site.constant('pads', 'int64', [8], () => sides);
-    const value = site.feedsPool ? [site.constant('zero', 'float32', [], () => almostZero)] : [];
+    const name = site.constant('pads', sides, [8]);
+    const value = site.feedsPool ? [site.constant('zero', almostZero, [])] : [];
     site.last('Pad', [...site.inputs, name, ...value], { mode: 'constant' });
   },
   add: (site) => site.last('Add', site.inputs),
@@ -92,8 +93,9 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
       for (const input of inputs) {
         const parameter = parameters.get(input);
         if (parameter === undefined) continue;
-        const read = () => (weights.get(parameter.name) as Tensor).data;
-        initializers.set(input, { name: input, type: 'float32', shape: parameter.shape, read });
+        const tensor = weights.get(parameter.name) as Tensor;
+        const fill = (to: Float32Array | BigInt64Array) => writeValues(tensor, to as Float32Array);
+        initializers.set(input, { name: input, type: 'float32', shape: parameter.shape, fill });
       }
     };
     const site: Site = {
@@ -109,9 +111,10 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
         write(type, result, result, inputs, attributes);
         return result;
       },
-      constant(role, type, shape, read) {
+      constant(role, values, shape) {
         const name = fresh(`${node.name}.${role}`);
-        initializers.set(name, { name, type, shape, read });
+        const type = values instanceof Float32Array ? 'float32' : 'int64';
+        initializers.set(name, { name, type, shape, fill: (to) => to.set(values as never) });
         return name;
       },
     };

@@ -1,5 +1,5 @@
 import { PbfWriter } from 'pbf';
-import type { Shape } from '../../tensor.js';
+import { type Shape, sizeOf } from '../../tensor.js';
 
 // Field numbers below are those of onnx.proto (github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
@@ -18,8 +18,8 @@ export interface Initializer {
   readonly name: string;
   readonly type: 'float32' | 'int64';
   readonly shape: Shape;
-  /** Read once, when the bytes are written. */
-  read(): Float32Array | BigInt64Array;
+  /** Puts the values into memory of their type and number. */
+  fill(to: Float32Array | BigInt64Array): void;
 }
 
 export interface OnnxModel {
@@ -35,6 +35,7 @@ const irVersion = 8;
 const opset = 17;
 const elementType = { float32: 1, int64: 7 } as const;
 const elementBytes = { float32: 4, int64: 8 } as const;
+const arrayOf = { float32: Float32Array, int64: BigInt64Array } as const;
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 const externalLocation = 1;
 
@@ -62,8 +63,8 @@ export function modelParts(
   allocate = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(length),
 ): OnnxParts {
   let end = 0;
-  const places = model.initializers.map(({ type, shape }) => {
-    const length = shape.reduce((bytes, size) => bytes * size, elementBytes[type]);
+  const lengths = model.initializers.map(({ type, shape }) => sizeOf(shape) * elementBytes[type]);
+  const places = lengths.map((length) => {
     if (length < smallest) return undefined;
     const place = { offset: end, length };
     end += Math.ceil(length / alignment) * alignment;
@@ -78,10 +79,11 @@ export function modelParts(
       writeGraph(inside, model);
       model.initializers.forEach((initializer, i) => {
         const place = places[i];
-        const data = initializer.read();
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-        if (place) weights.set(bytes, place.offset);
-        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, place ?? bytes));
+        const { buffer, offset, length } = place
+          ? { ...place, buffer: weights.buffer }
+          : { buffer: new ArrayBuffer(lengths[i]), offset: 0, length: lengths[i] };
+        initializer.fill(new arrayOf[initializer.type](buffer, offset, length / elementBytes[initializer.type]));
+        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, place ?? new Uint8Array(buffer)));
       });
     });
   });

@@ -78,7 +78,12 @@ describe('what ONNX Runtime cannot do is refused by layer', () => {
 test('weights stand apart, aligned and in place; small constants in the graph', () => {
   const values = Float32Array.from({ length: 300 }, (_, i) => i);
   const initializer = (name: string, length: number) =>
-    ({ name, type: 'float32', shape: [length], read: () => values.subarray(0, length) }) as const;
+    ({
+      name,
+      type: 'float32',
+      shape: [length],
+      fill: (to: Float32Array | BigInt64Array) => (to as Float32Array).set(values.subarray(0, length)),
+    }) as const;
   const initializers = [initializer('first', 257), initializer('small', 5), initializer('second', 300)];
   const { graph, weights } = modelParts({ name: 'parts', inputs: [], outputs: [], nodes: [], initializers });
   expect(weights.length).toBe(1088 + 1216);
