@@ -1,4 +1,4 @@
-import { sizeOf, type Tensor, type Weights } from '../tensor.js';
+import { sharedFloats, type Tensor, type Weights } from '../tensor.js';
 import { findValue, type Graph, type Node, type Parameter } from './graph.js';
 
 /**
@@ -97,36 +97,15 @@ export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; w
   };
 }
 
-/** A tensor that is computed where it is wanted: `writeTo` fills memory of its length, `data` makes new memory. */
-interface Computed extends Tensor {
-  writeTo(target: Float32Array): void;
-}
-
-/** Puts a tensor's values into `target`; those that `foldBatchNorm` scales are computed straight into it. */
-export function writeValues(tensor: Tensor, target: Float32Array): void {
-  if ('writeTo' in tensor) (tensor as Computed).writeTo(target);
-  else target.set(tensor.data);
-}
-
-/** `weight` with row `c` (all that makes output channel `c`) times `scale[c]`; computed when asked for. */
-function scaled(weight: Tensor, scale: Float64Array): Computed {
-  return {
-    dtype: 'float32',
-    shape: weight.shape,
-    writeTo(target) {
-      const from = weight.data;
-      const row = from.length / scale.length;
-      for (let c = 0; c < scale.length; c++) {
-        const factor = scale[c];
-        for (let i = c * row; i < (c + 1) * row; i++) target[i] = from[i] * factor;
-      }
-    },
-    get data() {
-      const made = new Float32Array(sizeOf(weight.shape));
-      this.writeTo(made);
-      return made;
-    },
-  };
+/** `weight` with row `c` (all that makes output channel `c`) times `scale[c]`. */
+function scaled({ shape, data: from }: Tensor, scale: Float64Array): Tensor {
+  const data = sharedFloats(from.length);
+  const row = from.length / scale.length;
+  for (let c = 0; c < scale.length; c++) {
+    const factor = scale[c];
+    for (let i = c * row; i < (c + 1) * row; i++) data[i] = from[i] * factor;
+  }
+  return { dtype: 'float32', shape, data };
 }
 
 /** How many node inputs and graph outputs read each value. */

@@ -1,7 +1,6 @@
 import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import type { OpAttributes, OpName, Padding, Pair } from '../../graph/ops.js';
-import { writeValues } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
 
@@ -19,7 +18,7 @@ interface Site {
   /** Writes a node before it and gives the name of its result. */
   before(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes']): string;
   /** Adds a constant and gives its name. */
-  constant(role: string, values: Float32Array | BigInt64Array, shape: Shape): string;
+  constant(role: string, data: Initializer['data'], shape: Shape): string;
 }
 
 /**
@@ -77,7 +76,7 @@ const lowerings = {
 
 /**
  * A graph and its weights as an ONNX model. Batch, height and width of the inputs may vary; inputs, parameters, layers
- * and outputs keep their names. A weight's data is read once, when the model's bytes are written.
+ * and outputs keep their names.
  */
 export function lower(graph: Graph, weights: Weights): OnnxModel {
   const nodes: OnnxNode[] = [];
@@ -93,9 +92,8 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
       for (const input of inputs) {
         const parameter = parameters.get(input);
         if (parameter === undefined) continue;
-        const tensor = weights.get(parameter.name) as Tensor;
-        const fill = (to: Float32Array | BigInt64Array) => writeValues(tensor, to as Float32Array);
-        initializers.set(input, { name: input, type: 'float32', shape: parameter.shape, fill });
+        const { data } = weights.get(parameter.name) as Tensor;
+        initializers.set(input, { name: input, shape: parameter.shape, data });
       }
     };
     const site: Site = {
@@ -111,10 +109,9 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
         write(type, result, result, inputs, attributes);
         return result;
       },
-      constant(role, values, shape) {
+      constant(role, data, shape) {
         const name = fresh(`${node.name}.${role}`);
-        const type = values instanceof Float32Array ? 'float32' : 'int64';
-        initializers.set(name, { name, type, shape, fill: (to) => to.set(values as never) });
+        initializers.set(name, { name, shape, data });
         return name;
       },
     };

@@ -1,5 +1,5 @@
 import { PbfWriter } from 'pbf';
-import { type Shape, sizeOf } from '../../tensor.js';
+import type { Shape } from '../../tensor.js';
 
 // Field numbers below are those of onnx.proto (github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
@@ -16,10 +16,8 @@ export interface OnnxNode {
 
 export interface Initializer {
   readonly name: string;
-  readonly type: 'float32' | 'int64';
   readonly shape: Shape;
-  /** Puts the values into memory of their type and number. */
-  fill(to: Float32Array | BigInt64Array): void;
+  readonly data: Float32Array | BigInt64Array;
 }
 
 export interface OnnxModel {
@@ -34,43 +32,25 @@ export interface OnnxModel {
 const irVersion = 8;
 const opset = 17;
 const elementType = { float32: 1, int64: 7 } as const;
-const elementBytes = { float32: 4, int64: 8 } as const;
-const arrayOf = { float32: Float32Array, int64: BigInt64Array } as const;
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 const externalLocation = 1;
 
 /** Initializers of fewer bytes stand in the graph itself, where ONNX Runtime wants small constants. */
 const smallest = 1024;
-/** Where a tensor begins among the weights: a multiple of a cache line. */
-const alignment = 64;
 
-/** A model in ONNX's two parts: the graph, and the weights that it names as external data in the file `weights`. */
+/** A model in ONNX's parts: the graph, and the weights that it names as files of external data. */
 export interface OnnxParts {
   readonly graph: Uint8Array;
-  readonly weights: Uint8Array<ArrayBuffer>;
+  /** Each weight's own memory, nothing copied. */
+  readonly files: readonly { readonly path: string; readonly data: Uint8Array }[];
 }
 
-/** ONNX's name for the file of the weights. */
-export const weightsFile = 'weights';
-
 /**
- * The model as ONNX (IR version 8, opset 17). The weights stand apart: inside the protocol buffer ONNX Runtime would
- * copy them twice more, and 2 GB would be the limit.
- * @param allocate makes the memory of the weights; plain memory when left out.
+ * The model as ONNX (IR version 8, opset 17). The weights stand apart: inside the protocol buffer they would be copied
+ * three times, and 2 GB would be the limit.
  */
-export function modelParts(
-  model: OnnxModel,
-  allocate = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(length),
-): OnnxParts {
-  let end = 0;
-  const lengths = model.initializers.map(({ type, shape }) => sizeOf(shape) * elementBytes[type]);
-  const places = lengths.map((length) => {
-    if (length < smallest) return undefined;
-    const place = { offset: end, length };
-    end += Math.ceil(length / alignment) * alignment;
-    return place;
-  });
-  const weights = allocate(end);
+export function modelParts(model: OnnxModel): OnnxParts {
+  const files: { path: string; data: Uint8Array }[] = [];
   const graph = written((to) => {
     to.writeVarintField(1, irVersion);
     to.writeStringField(2, 'residual');
@@ -78,31 +58,27 @@ export function modelParts(
     nest(to, [7], (inside) => {
       writeGraph(inside, model);
       model.initializers.forEach((initializer, i) => {
-        const place = places[i];
-        const { buffer, offset, length } = place
-          ? { ...place, buffer: weights.buffer }
-          : { buffer: new ArrayBuffer(lengths[i]), offset: 0, length: lengths[i] };
-        initializer.fill(new arrayOf[initializer.type](buffer, offset, length / elementBytes[initializer.type]));
-        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, place ?? new Uint8Array(buffer)));
+        const { buffer, byteOffset, byteLength } = initializer.data;
+        const data = new Uint8Array(buffer, byteOffset, byteLength);
+        const path = byteLength < smallest ? undefined : `weight-${i}`;
+        if (path !== undefined) files.push({ path, data });
+        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, path ?? data));
       });
     });
   });
-  return { graph, weights };
+  return { graph, files };
 }
 
-function writeInitializer(
-  to: PbfWriter,
-  { name, type, shape }: Initializer,
-  data: Uint8Array | { offset: number; length: number },
-): void {
+/** `content`: the values, or the path of the file that holds them. */
+function writeInitializer(to: PbfWriter, { name, shape, data }: Initializer, content: Uint8Array | string): void {
   for (const size of shape) to.writeVarintField(1, size);
-  to.writeVarintField(2, elementType[type]);
+  to.writeVarintField(2, data instanceof Float32Array ? elementType.float32 : elementType.int64);
   to.writeStringField(8, name);
-  if (data instanceof Uint8Array) {
-    to.writeBytesField(9, data);
+  if (typeof content !== 'string') {
+    to.writeBytesField(9, content);
     return;
   }
-  for (const [key, value] of Object.entries({ location: weightsFile, ...data }))
+  for (const [key, value] of Object.entries({ location: content, offset: 0, length: data.byteLength }))
     nest(to, [13], (entry) => {
       entry.writeStringField(1, key);
       entry.writeStringField(2, String(value));

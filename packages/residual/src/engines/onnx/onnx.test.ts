@@ -75,23 +75,23 @@ describe('what ONNX Runtime cannot do is refused by layer', () => {
   });
 });
 
-test('weights stand apart, aligned and in place; small constants in the graph', () => {
-  const values = Float32Array.from({ length: 300 }, (_, i) => i);
-  const initializer = (name: string, length: number) =>
-    ({
-      name,
-      type: 'float32',
-      shape: [length],
-      fill: (to: Float32Array | BigInt64Array) => (to as Float32Array).set(values.subarray(0, length)),
-    }) as const;
-  const initializers = [initializer('first', 257), initializer('small', 5), initializer('second', 300)];
-  const { graph, weights } = modelParts({ name: 'parts', inputs: [], outputs: [], nodes: [], initializers });
-  expect(weights.length).toBe(1088 + 1216);
-  expect(new Float32Array(weights.buffer, 0, 257)).toEqual(values.subarray(0, 257));
-  expect(new Float32Array(weights.buffer, 1088, 300)).toEqual(values);
+test('weights stand apart in their own memory; small constants in the graph', () => {
+  const values = new Float32Array(new SharedArrayBuffer(4 * 600));
+  const initializer = (name: string, from: number, to: number) => ({
+    name,
+    shape: [to - from],
+    data: values.subarray(from, to),
+  });
+  const initializers = [initializer('first', 0, 256), initializer('small', 256, 300), initializer('second', 300, 600)];
+  const { graph, files } = modelParts({ name: 'parts', inputs: [], outputs: [], nodes: [], initializers });
+  expect(files.map(({ path, data }) => [path, data.byteOffset, data.byteLength])).toEqual([
+    ['weight-0', 0, 1024],
+    ['weight-2', 1200, 1200],
+  ]);
+  for (const { data } of files) expect(data.buffer).toBe(values.buffer);
   const text = Buffer.from(graph).toString('latin1');
-  for (const word of ['location', 'weights', 'offset', '1088', 'length', '1200', 'small']) expect(text).toContain(word);
-  expect(graph.length).toBeLessThan(300);
+  for (const word of ['location', 'weight-0', 'weight-2', 'small']) expect(text).toContain(word);
+  expect(graph.length).toBeLessThan(500);
 });
 
 test('names that would collide are kept apart, one value may have two names', async () => {

@@ -9,7 +9,7 @@ export interface Ort {
 export interface OrtSessionOptions {
   executionProviders: string[];
   /** Files that the model names, by the names it uses. */
-  externalData: { path: string; data: Uint8Array }[];
+  externalData: readonly { readonly path: string; readonly data: Uint8Array }[];
   intraOpNumThreads?: number;
   graphOptimizationLevel: 'all';
   enableCpuMemArena?: boolean;

@@ -1,11 +1,10 @@
 import { loadRuntime, processor } from '#runtime';
 import { ResidualError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
-import { foldBatchNorm } from '../../graph/passes.js';
 import type { Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { lower } from './lower.js';
-import { modelParts, type OnnxParts, weightsFile } from './model.js';
+import { modelParts } from './model.js';
 import { type OrtRuntime, type OrtSession, quiet } from './ort.js';
 
 /** ONNX Runtime. Its `create` and `run` block the thread that calls them: this half lives in the worker thread. */
@@ -57,13 +56,11 @@ async function createSession(
       `${runtime} has no device "${device}" here; it has: ${[...providers.keys()].join(', ')}`,
       { device, devices: [...providers.keys()] },
     );
-  const folded = foldBatchNorm(graph, weights);
-  let parts: OnnxParts | undefined;
+  // BatchNorm is left to ONNX Runtime, which folds it as it reads the weights: they need no second copy here.
+  const { graph: model, files } = modelParts(lower(graph, weights));
   try {
-    // Resizable, so that 100 MB can be given back at once and need not wait for the garbage collector.
-    parts = modelParts(lower(folded.graph, folded.weights), releasable);
-    return await ort.InferenceSession.create(parts.graph, {
-      externalData: [{ path: weightsFile, data: parts.weights }],
+    return await ort.InferenceSession.create(model, {
+      externalData: files,
       executionProviders: [provider],
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'all',
@@ -73,24 +70,10 @@ async function createSession(
     throw new ResidualError('ENGINE', `${runtime} cannot load ${graph.name} on "${device}": ${firstLine(error)}`, {
       device,
     });
-  } finally {
-    if (parts) release(parts.weights);
   }
 }
 
-/** What the resizable buffers of ES2024 add; Node 20 has them. */
-interface Resizable extends ArrayBuffer {
-  resize?(length: number): void;
-}
-
-const releasable = (length: number): Uint8Array<ArrayBuffer> => {
-  const Buffer = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => Resizable;
-  return new Uint8Array(new Buffer(length, { maxByteLength: length }));
-};
-
-const release = (bytes: Uint8Array<ArrayBuffer>): void => (bytes.buffer as Resizable).resize?.(0);
-
-/** ONNX Runtime takes no shared memory. */
+/** ONNX Runtime takes no shared memory as an input. */
 const unshared = (data: Float32Array): Float32Array => (data.buffer instanceof ArrayBuffer ? data : data.slice());
 
 /** What ONNX Runtime has to say, without the place in its source. */
