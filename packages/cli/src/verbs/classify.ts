@@ -26,6 +26,7 @@ export async function run(args: readonly string[], options: Options, { signal, r
   if (options.saveInput !== undefined && files.length > 1)
     throw new ResidualError('ARGUMENT', `--save-input takes one picture but received ${files.length}`);
 
+  classify.warm();
   await using model = await open(options);
   for (const text of model.notes) note(text);
   if (options.json && Object.hasOwn(bundled, model.name)) note(aboutModel(model));

@@ -18,3 +18,6 @@ export function preprocessAside(
 ): Promise<Preprocessed> {
   return pixels.call('preprocess', [picture, plan], { signal });
 }
+
+/** Starts the thread and loads the decoder ahead of the first picture; what goes wrong is told when a picture comes. */
+export const warmPixels = (): void => void pixels.call('warm', []).catch(() => {});

@@ -1,3 +1,4 @@
+import { decode } from '#decode';
 import { move, serveThread } from '#thread';
 import type { PictureInput } from './pixels.js';
 import type { Plan } from './plan.js';
@@ -6,9 +7,20 @@ import { type Preprocessed, preprocess } from './preprocess.js';
 /** What the pixel thread does: decode one picture and carry out its plan. */
 export interface PixelApi {
   preprocess(picture: PictureInput, plan: Plan): Promise<Preprocessed>;
+  /** Loads the decoder, which takes longer than a picture. */
+  warm(): Promise<void>;
 }
 
+/** One grey pixel. */
+const smallestPng = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==';
+
 serveThread<PixelApi>({
+  async warm() {
+    await decode(
+      Uint8Array.from(atob(smallestPng), (letter) => letter.charCodeAt(0)),
+      'default',
+    );
+  },
   async preprocess(picture, plan) {
     const made = await preprocess(picture, plan);
     // Without a crop the picture seen may be the decoder's own memory, which cannot be moved.

@@ -1,7 +1,7 @@
 import { ResidualError } from '../errors.js';
 import type { PictureInput } from '../image/pixels.js';
 import type { Preprocessed } from '../image/preprocess.js';
-import { preprocessAside } from '../image/thread.js';
+import { preprocessAside, warmPixels } from '../image/thread.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { outputsOf } from './custom.js';
@@ -75,7 +75,13 @@ async function* each(
 
 const batchesAhead = 3;
 
-export const classify = Object.assign(one, { each });
+/**
+ * Gets ready to decode while something else, such as `load`, is still under way: the first picture comes sooner.
+ * @example classify.warm(); const model = await load('resnet50.pth');
+ */
+const warm = (): void => warmPixels();
+
+export const classify = Object.assign(one, { each, warm });
 
 async function classifyGroup(model: Model, files: readonly string[], options: ClassifyOptions): Promise<Row[]> {
   const inputs = await Promise.all(
