@@ -1,4 +1,4 @@
-import { processor } from '#runtime';
+import { collectGarbage, processor } from '#runtime';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
@@ -52,5 +52,6 @@ serveThread<WorkerApi>({
     const program = programs.get(id);
     programs.delete(id);
     await program?.dispose();
+    collectGarbage();
   },
 });

@@ -30,3 +30,6 @@ async function load(build: 'webgpu' | 'cpu', threads: number): Promise<OrtRuntim
     throw new ResidualError('MISSING_PACKAGE', `engine "onnx" needs onnxruntime-web: ${(error as Error).message}`);
   }
 }
+
+/** A page cannot ask for it. */
+export function collectGarbage(): void {}
