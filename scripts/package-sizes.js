@@ -41,6 +41,8 @@ const answer = run(
   '--no-install',
   'residual',
   'classify',
+  '--model',
+  'resnet8-cifar10',
   '--json',
   'node_modules/residual-cli/samples/cat.jpg',
 );
