@@ -117,8 +117,11 @@ describe('docs/tutorial.zh-CN.md', () => {
   });
 });
 
-test.each(['README.md', 'README.zh-CN.md', 'packages/residual/README.md'])('%s: its example prints what it says', async (name) => {
-  const readme = pieces(readFileSync(join(root, name), 'utf8'));
-  expect(readme).toHaveLength(1);
-  await check(`readme-${name.length}.ts`, readme);
-});
+test.each(['README.md', 'README.zh-CN.md', 'packages/residual/README.md'])(
+  '%s: its example prints what it says',
+  async (name) => {
+    const readme = pieces(readFileSync(join(root, name), 'utf8'));
+    expect(readme).toHaveLength(1);
+    await check(`readme-${name.length}.ts`, readme);
+  },
+);
