@@ -46,6 +46,9 @@ export class ResidualError extends Error {
   }
 }
 
+/** The error of a call that its caller cancelled. */
+export const aborted = (): ResidualError => new ResidualError('ABORTED', 'the work was cancelled before it was done');
+
 /** Brings an error back from another thread: the inverse of `toJSON`, and of any other error's message. */
 export function errorFromJSON(json: { code?: string; message: string; details?: ErrorDetails }): Error {
   if (json.code !== undefined && json.code in errorTable)

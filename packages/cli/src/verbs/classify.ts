@@ -1,5 +1,4 @@
 import {
-  bundled,
   classify,
   explainPreprocessing,
   load,
@@ -29,7 +28,7 @@ export async function run(args: readonly string[], options: Options, { signal, r
   classify.warm();
   await using model = await open(options);
   for (const text of model.notes) note(text);
-  if (options.json && Object.hasOwn(bundled, model.name)) note(aboutModel(model));
+  if (options.json && model.record.about !== undefined) note(aboutModel(model));
   const write = options.json ? json : chart(model);
   const progress = await startProgress(files.length);
   let failed = errors.length;
@@ -83,7 +82,7 @@ const json: Write = (file, predictions, preprocessing) => {
 /** Bars for each picture, headed once by what the model is. */
 function chart(model: Model): Write {
   const look = { width: widthOf(process.stdout), color: wantsColor(process.stdout) };
-  let heading = `${aboutModel(model)}\n\n`;
+  let heading = `${printable(aboutModel(model))}\n\n`;
   return (file, predictions, steps = []) => {
     const drawn = [heading, bars(file, predictions, look), ...steps.map((step) => `  ${printable(step)}\n`)];
     heading = '\n';
@@ -92,6 +91,6 @@ function chart(model: Model): Write {
 }
 
 function aboutModel({ name, record }: Model): string {
-  if (Object.hasOwn(bundled, name)) return `${name}: ${bundled[name as keyof typeof bundled].about}`;
+  if (record.about !== undefined) return `${name}: ${record.about}`;
   return `${name}: ${record.architecture}, ${record.classes?.length ?? 'unnamed'} classes, preprocessing ${record.preprocess}`;
 }

@@ -34,7 +34,7 @@ function describe(file: string, found: Inspection, all: boolean): string {
     ['format', `${found.format} (${found.formatReason})`],
     ['dialect', found.dialect === undefined ? unknown : `${found.dialect} (${found.dialectReason})`],
     ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
-    ['network', found.architecture ?? 'none that is known'],
+    ['network', found.architecture ?? found.trouble ?? 'none that is known'],
     ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
     ['parameters', found.parameters.toLocaleString('en-US')],
     ['tensors', `${found.tensors.length}`],

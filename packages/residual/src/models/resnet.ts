@@ -206,7 +206,9 @@ export function resnet(config: ResNetConfig, name = 'resnet'): Graph {
 }
 
 /** Settings that contradict each other are refused, not ignored. */
-function check({ block, groups, widthPerGroup, width, outputStride, classes, dropout, depths }: ResNetConfig): void {
+function check(config: ResNetConfig): void {
+  const { block, groups, widthPerGroup, width, outputStride, classes, dropout, depths } = config;
+  const { stem, strideOn, zeroInitLast, shortcut, convBias } = config;
   const refuse = (why: string) => {
     throw new ResidualError('ARGUMENT', why);
   };
@@ -214,6 +216,11 @@ function check({ block, groups, widthPerGroup, width, outputStride, classes, dro
     refuse(`groups ${groups} and widthPerGroup ${widthPerGroup} need block "bottleneck" but received "${block}"`);
   if (block === 'preActivation' && outputStride !== 32)
     refuse('outputStride 16 and 8 are not defined for block "preActivation"');
+  if (stem === 'cifar' && outputStride !== 32) refuse('outputStride 16 and 8 are not defined for the stem "cifar"');
+  if (block === 'basic' && strideOn !== '3x3')
+    refuse(`strideOn "${strideOn}" needs block "bottleneck" but received "basic"`);
+  if (block === 'preActivation' && (zeroInitLast || shortcut !== 'projection' || !convBias || strideOn !== '1x1'))
+    refuse('zeroInitLast, shortcut, convBias and strideOn cannot be changed for block "preActivation"');
   if (!Number.isInteger(classes) || classes < 0)
     refuse(`expected a whole number of classes, 0 or more, but received ${classes}`);
   if (!(dropout >= 0 && dropout < 1)) refuse(`expected a dropout rate from 0 to below 1 but received ${dropout}`);

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { resnet18 } from '../models/resnet.js';
 import { tensor } from '../tensor.js';
 import { python, shared, temporaryFolder } from '../testing.js';
-import { classify, type Prediction, rankRow, softmax } from './classify.js';
+import { classify, type Prediction, type Row, rankRow, softmax } from './classify.js';
 import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 
@@ -120,6 +120,53 @@ describe('a model', () => {
     expect((await classify(model, x(1, 32)))[0].label).toMatch(/^class \d$/);
   });
 
+  test('computes pictures of different sizes apart, with the answers they have alone', async () => {
+    const folder = temporaryFolder();
+    const plan = [
+      { step: 'decode', as: 'default' },
+      { step: 'scale', factor: 1 / 255, offset: 0 },
+    ] as const;
+    const free = createModel(resnet18({ classes: 3, size: 32 }), {
+      architecture: 'resnet18',
+      preprocess: 'custom',
+      plan,
+    });
+    const files = [
+      [40, 48],
+      [64, 32],
+      [40, 48],
+    ].map(([width, height], i) => {
+      const file = join(folder.path, `${i}.bmp`);
+      writeFileSync(file, bitmap(width, height, i));
+      return file;
+    });
+    const alone = await Promise.all(files.map((file) => classify(free, file)));
+    const rows: Row[] = [];
+    for await (const row of classify.each(free, files, { batch: 3 })) rows.push(row);
+    rows.forEach(({ predictions }, i) => {
+      expect(predictions?.map((p) => p.index)).toEqual(alone[i].map((p) => p.index));
+      expect(predictions?.[0].probability).toBeCloseTo(alone[i][0].probability, 5);
+    });
+    await free.dispose();
+    folder.remove();
+  });
+
+  test('refuses options that mean nothing', async () => {
+    const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
+    for (const options of [{ top: 0 }, { top: Number.NaN }, { minProbability: 2 }])
+      await expect(classify(model, x, options)).rejects.toMatchObject({ code: 'ARGUMENT' });
+    await expect(classify.each(model, [], { batch: 0 }).next()).rejects.toMatchObject({ code: 'ARGUMENT' });
+    await expect(model.run(x, [])).rejects.toMatchObject({ code: 'ARGUMENT' });
+    await expect(model.predict(x, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+
+  test('survives many plans that fail at once', async () => {
+    const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
+    const results = await Promise.allSettled(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => model.run(x, [name])));
+    for (const result of results)
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'UNKNOWN_NAME' } });
+  });
+
   test('gives features by name and refuses unknown ones with the nearest', async () => {
     const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
     const { layer3, avgpool } = await model.run(x, ['layer3', 'avgpool']);
@@ -135,3 +182,20 @@ describe('a model', () => {
     });
   });
 });
+
+/** A 24-bit BMP of noise, rows padded to four bytes. */
+function bitmap(width: number, height: number, seed: number): Uint8Array {
+  const stride = (width * 3 + 3) & ~3;
+  const file = new Uint8Array(54 + stride * height);
+  const view = new DataView(file.buffer);
+  file.set([0x42, 0x4d]);
+  view.setUint32(2, file.length, true);
+  view.setUint32(10, 54, true);
+  view.setUint32(14, 40, true);
+  view.setInt32(18, width, true);
+  view.setInt32(22, height, true);
+  view.setUint16(26, 1, true);
+  view.setUint16(28, 24, true);
+  for (let i = 54; i < file.length; i++) file[i] = (i * 7919 + seed * 104729) % 251;
+  return file;
+}

@@ -1,4 +1,4 @@
-import { ResidualError } from '../errors.js';
+import { aborted, ResidualError } from '../errors.js';
 import type { PictureInput } from '../image/pixels.js';
 import type { Preprocessed } from '../image/preprocess.js';
 import { preprocessAside, warmPixels } from '../image/thread.js';
@@ -39,6 +39,7 @@ export type Row =
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
+  checkOptions(options);
   prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(picture)
@@ -60,6 +61,7 @@ async function* each(
   options: ClassifyOptions & { readonly batch?: number } = {},
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
+  checkOptions(options);
   prepareAhead(model);
   const { batch = 1, signal } = options;
   const running: Promise<Row[]>[] = [];
@@ -68,7 +70,7 @@ async function* each(
     running.push(classifyGroup(model, group, options));
     running.at(-1)?.catch(() => {});
     if (running.length >= batchesAhead) yield* await (running.shift() as Promise<Row[]>);
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw aborted();
   }
   for (const rows of running) yield* await rows;
 }
@@ -88,13 +90,20 @@ async function classifyGroup(model: Model, files: readonly string[], options: Cl
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
   const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
-  const output = good.length ? await scores(model, toTensor(good), options) : undefined;
-  let next = 0;
+  // A plan need not fix the size: pictures go together with those of their own.
+  const places = new Map<Preprocessed, { output: Tensor; row: number }>();
+  for (const alike of bySize(good)) {
+    const output = await scores(model, toTensor(alike), options);
+    alike.forEach((input, row) => {
+      places.set(input, { output, row });
+    });
+  }
   return inputs.map((input, i) => {
     const file = files[i];
     if (input instanceof ResidualError) return { file, error: input };
     try {
-      return { file, predictions: rank(model, output as Tensor, next++, options) };
+      const { output, row } = places.get(input) as { output: Tensor; row: number };
+      return { file, predictions: rank(model, output, row, options) };
     } catch (error) {
       return { file, error: ownError(error) };
     }
@@ -162,6 +171,15 @@ function batchOfOne(x: Tensor): Tensor {
   return x;
 }
 
+function bySize(inputs: readonly Preprocessed[]): Preprocessed[][] {
+  const sizes = new Map<string, Preprocessed[]>();
+  for (const input of inputs) {
+    const size = `${input.height}×${input.width}`;
+    sizes.set(size, [...(sizes.get(size) ?? []), input]);
+  }
+  return [...sizes.values()];
+}
+
 /** Preprocessed pictures of one size, `[N, 3, H, W]`. */
 function toTensor(inputs: readonly { input: Float32Array; height: number; width: number }[]): Tensor {
   const [{ input, height, width }] = inputs;
@@ -176,6 +194,16 @@ function toTensor(inputs: readonly { input: Float32Array; height: number; width:
 
 /** The network is compiled while the first picture is decoded; a failure comes back at the first prediction. */
 const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
+
+/** @throws ARGUMENT */
+function checkOptions({ top = 5, minProbability = 0, batch = 1 }: ClassifyOptions & { batch?: number }): void {
+  const refuse = (expected: string, name: string, received: number) => {
+    throw new ResidualError('ARGUMENT', `expected ${expected} for ${name} but received ${received}`);
+  };
+  if (!Number.isInteger(top) || top < 1) refuse('a positive integer', 'top', top);
+  if (!Number.isInteger(batch) || batch < 1) refuse('a positive integer', 'batch', batch);
+  if (!(minProbability >= 0 && minProbability <= 1)) refuse('a number from 0 to 1', 'minProbability', minProbability);
+}
 
 function requireClassifier(model: Model): void {
   if (outputsOf(model.graph) === undefined)
@@ -199,4 +227,4 @@ async function* groups(pictures: Iterable<string> | AsyncIterable<string>, size:
 }
 
 const isTensor = (picture: PictureInput | Tensor): picture is Tensor =>
-  typeof picture === 'object' && 'dtype' in picture && 'shape' in picture;
+  typeof picture === 'object' && picture !== null && 'dtype' in picture && 'shape' in picture;

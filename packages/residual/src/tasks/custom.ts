@@ -25,7 +25,7 @@ export interface Network {
 /** The preprocessing: the user's, else the dialect's custom, with a note where another would be as likely. */
 export function choosePlan(
   { graph, config, naming }: Network,
-  options: { preprocess?: string | Plan; decode?: Decoding },
+  options: { preprocess?: string | Plan | undefined; decode?: Decoding | undefined },
   file: string,
   notes: string[],
 ): Pick<ModelRecord, 'plan' | 'preprocess'> {
@@ -75,7 +75,7 @@ export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Gr
   if (!labels || classes === undefined || labels.length === classes) return;
   throw new ResidualError(
     'CLASSES',
-    `${file}: the model has ${classes} classes but ${labels.length} labels were given`,
+    `${file}: the model has ${classes} classes but ${labels.length} label${labels.length === 1 ? ' was' : 's were'} given`,
     {
       file,
       expected: classes,

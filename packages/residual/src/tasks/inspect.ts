@@ -1,3 +1,5 @@
+import { ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import type { DType, Shape } from '../tensor.js';
 import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
@@ -17,6 +19,8 @@ export interface Inspection {
   /** The network these tensors were made for; absent when it is none we know. */
   readonly architecture?: string;
   readonly classes?: number;
+  /** Why the network that the file describes cannot be built. */
+  readonly trouble?: string;
   /** Elements of all tensors that become parameters. */
   readonly parameters: number;
   /** In the file's order; `parameter` is the name inside the network. */
@@ -37,19 +41,21 @@ export interface Inspection {
 export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { naming, architecture, graph } = understand(checkpoint);
+    const { naming, architecture, described } = understand(checkpoint);
+    const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
     const counted = naming ? tensors.filter((t) => t.parameter !== undefined) : tensors;
-    const name = architecture?.name ?? graph?.name;
+    const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(graph && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
@@ -59,5 +65,15 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     };
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** What is described, or why it cannot be built: a look into a file does not fail for that. */
+function attempt(described: () => Graph): Graph | ResidualError {
+  try {
+    return described();
+  } catch (error) {
+    if (error instanceof ResidualError) return error;
+    throw error;
   }
 }

@@ -58,6 +58,31 @@ describe('what does not fit is refused', () => {
     );
   });
 
+  test('tensors of the trunk that have no place: it is another network', async () => {
+    const named = fileOf('resnet20', { shortcut: 'projection' }, (w) => {
+      for (const [name, tensor] of [...w])
+        if (name.includes('downsample')) {
+          w.delete(name);
+          w.set(name.replace('downsample', 'shortcut'), tensor);
+        }
+    });
+    await expect(load(named)).rejects.toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringMatching(
+        /10 tensors of its trunk have no place in resnet20 \(layer2\.0\.shortcut\.0\.weight/,
+      ),
+    });
+    // Every parameter of the shallower network would be filled; the other blocks would be lost without a word.
+    await expect(load(fileOf('resnet32'), { architecture: 'resnet20' })).rejects.toThrow(
+      'of its trunk have no place in resnet20',
+    );
+  });
+
+  test('changes to a network that is given as it is', async () => {
+    for (const options of [{ classes: 5, newHead: true }, { size: 64 }])
+      await expect(load('resnet8-cifar10', options)).rejects.toMatchObject({ code: 'ARGUMENT' });
+  });
+
   test('another shape, with both shapes', async () => {
     const narrow = fileOf('resnet20', {}, (w) => w.set('layer3.2.bn2.weight', tensor(new Float32Array(32), [32])));
     await expect(load(narrow)).rejects.toThrow('layer3.2.bn2.weight: expected [64], received [32]');
@@ -143,4 +168,11 @@ test('values that do not look as the plan makes them are warned of, once', async
     /resnet8-cifar10: input values 0 … 0\.\d+ do not fit the plan, which yields 0 … 255/,
   );
   warn.mockRestore();
+});
+
+test('an option that is undefined is one that was not given', async () => {
+  await using model = await load('resnet8-cifar10', { preprocess: undefined, labels: undefined });
+  expect(model.record.classes).toHaveLength(10);
+  expect(model.record.architecture).toBe('resnet8');
+  expect(model.notes).toEqual([]);
 });

@@ -9,36 +9,36 @@ import { build, type FamilyName, family, type ResNetOptions, resnet } from '../m
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
-import { applyNames, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
+import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
-import { checkLabels, choosePlan, customaryLabels, type Network } from './custom.js';
+import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
   /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
-  architecture?: FamilyName | (string & {}) | Graph;
+  architecture?: FamilyName | (string & {}) | Graph | undefined;
   /** Number of classes; another than the file's needs `newHead`. */
-  classes?: number;
+  classes?: number | undefined;
   /** Set a new, random classifier instead of the file's: the start of fine-tuning. */
-  newHead?: boolean;
+  newHead?: boolean | undefined;
   /** Labels of the classes, in the order of the outputs. */
-  labels?: readonly ClassLabel[];
+  labels?: readonly ClassLabel[] | undefined;
   /** Name of a preprocessing preset, or a plan. */
-  preprocess?: string | Plan;
-  decode?: Decoding;
+  preprocess?: string | Plan | undefined;
+  decode?: Decoding | undefined;
   /** Size of picture the network is built for, side or [height, width]. */
-  size?: number | readonly [height: number, width: number];
+  size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
-  seed?: number;
+  seed?: number | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
 export interface Understanding {
   readonly naming: Naming | undefined;
   readonly architecture: Architecture | undefined;
-  /** The network that the file itself describes (a whole Keras model). */
-  readonly graph: Graph | undefined;
+  /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
+  readonly described: (() => Graph) | undefined;
 }
 
 /**
@@ -59,12 +59,7 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(
-      checkpoint,
-      file,
-      record ? { preprocess: record.preprocess, labels: record.classes, ...options } : options,
-      record,
-    );
+    return await fill(checkpoint, file, options, record);
   } finally {
     await checkpoint.close();
   }
@@ -75,7 +70,7 @@ export function understand(checkpoint: Checkpoint): Understanding {
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, graph: modelConfig ? kerasGraph(modelConfig) : undefined };
+  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
 }
 
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
@@ -96,13 +91,16 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
   const replace = newHead(graph, checkpoint, naming, options, file);
   const report = planAssignment(graph, checkpoint, naming, replace);
   if (report.missing.length || report.misshapen.length) throw mismatch(file, graph, report, found);
+  refuseStrayTrunk(network, report, file);
   if (report.unexpected.length && !replace.size)
     notes.push(
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const custom = choosePlan(network, options, file, notes);
-  const labels = options.labels ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
+  const { preprocess = record?.preprocess, decode } = options;
+  const custom = choosePlan(network, { preprocess, decode }, file, notes);
+  const known = record?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
+  const labels = options.labels ?? (replace.size ? undefined : known);
   checkLabels(labels, graph, file);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
@@ -112,7 +110,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       architecture,
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...(record ? { licence: record.licence, source: record.source } : {}),
+      ...(record ? { licence: record.licence, source: record.source, about: record.about } : {}),
     },
     { engine, device, threads, precision, name: file, weights, notes, report },
   );
@@ -131,6 +129,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   if (typeof architecture === 'object') {
     // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.
     const config = found.architecture && { config: found.architecture.config };
+    refuseChanges(architecture, options, file);
     return { graph: architecture, naming, architecture: architecture.name, ...config };
   }
   // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
@@ -140,7 +139,11 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     const graph = build(architecture, changes);
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
-  if (found.graph) return { graph: found.graph, naming, architecture: found.graph.name };
+  if (found.described) {
+    const graph = found.described();
+    refuseChanges(graph, options, file);
+    return { graph, naming, architecture: graph.name };
+  }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
     return { graph: resnet(config, found.architecture.name), naming, architecture: found.architecture.name, config };
@@ -149,6 +152,31 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     'WEIGHTS_MISMATCH',
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
+  );
+}
+
+/** A network that is given as it is cannot be changed while its weights are loaded. */
+function refuseChanges(graph: Graph, { classes, size }: LoadOptions, file: string): void {
+  const has = outputsOf(graph);
+  if (size !== undefined || (classes !== undefined && classes !== has))
+    throw new ResidualError(
+      'ARGUMENT',
+      `${file}: its network ${graph.name} is given as it is, with ${has ?? 'no'} classes; build one of another size or number of classes and pass it as architecture`,
+      { file },
+    );
+}
+
+/** @throws WEIGHTS_MISMATCH when tensors of the trunk have no place: the answers would be another network's. */
+function refuseStrayTrunk({ naming, architecture }: Network, { unexpected }: LoadReport, file: string): void {
+  const trunk = naming.dialect && dialects[naming.dialect].trunk;
+  const stray = unexpected.filter(
+    (name) => name.startsWith(naming.prefix) && trunk?.test(name.slice(naming.prefix.length)),
+  );
+  if (!stray.length) return;
+  throw new ResidualError(
+    'WEIGHTS_MISMATCH',
+    `${file}: ${stray.length} tensors of its trunk have no place in ${architecture} (${list(stray)}): it is another network; build that one and pass it as architecture`,
+    { file, unexpected: stray },
   );
 }
 

@@ -1,5 +1,5 @@
 import { type CompileOptions, chooseEngine, type EngineName, type Executable } from '../engines/index.js';
-import { ResidualError } from '../errors.js';
+import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { type Summary, summary } from '../graph/summary.js';
 import { inputRangeWarning } from '../image/input-range.js';
@@ -26,6 +26,8 @@ export interface ModelRecord {
   readonly classes?: readonly ClassLabel[];
   readonly licence?: string;
   readonly source?: string;
+  /** A bundled model, for people: what it knows. */
+  readonly about?: string;
 }
 
 /** A network with its weights and its record: what every task takes. */
@@ -98,17 +100,18 @@ export function createModel(
     const found = kept ?? chooseEngine(engine).compile(graph, { ...compile, weights, outputs });
     plans.set(key, found);
     // A failed compilation must not be remembered: the next call may find the missing package installed.
-    if (!kept) found.catch(() => plans.delete(key));
+    if (!kept) found.catch(() => plans.get(key) === found && plans.delete(key));
     if (plans.size > plansKept) {
       const [oldest, executable] = plans.entries().next().value as [string, Promise<Executable>];
       plans.delete(oldest);
-      void executable.then((e) => e.dispose());
+      void executable.then((e) => e.dispose()).catch(() => {});
     }
     return found;
   }
 
   const run: Model['run'] = async (x, outputs, { signal } = {}) => {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw aborted();
+    if (!outputs.length) throw new ResidualError('ARGUMENT', `expected names of outputs of ${name} but received none`);
     const executable = await plan(outputs);
     return executable.run({ [graph.inputs[0].name]: x }, { signal });
   };

@@ -12,6 +12,8 @@ interface Dialect {
   /** A tensor that every file of this dialect has; the first group is what stands before the names. */
   readonly sign: RegExp;
   readonly because: string;
+  /** Names of a network's trunk. A tensor of such a name that has no place belongs to another network. */
+  readonly trunk: RegExp;
   /** The parameter a tensor is (`layer1.0.conv1.weight`), `'ignored'` for what inference does not need, else undefined. */
   parameter(name: string): string | undefined;
 }
@@ -44,6 +46,7 @@ export const dialects: Record<DialectName, Dialect> = {
     layout: 'pytorch',
     sign: /^(.*?)layer1\.0\.conv1\.weight$/,
     because: 'it has layer1.0.conv1.weight',
+    trunk: /^(conv|bn|layer)\d/,
     parameter(name) {
       if (name.endsWith('.num_batches_tracked')) return 'ignored';
       // CIFAR code (akamaster/pytorch_resnet_cifar10) calls the classifier `linear`.
@@ -54,12 +57,14 @@ export const dialects: Record<DialectName, Dialect> = {
     layout: 'keras',
     sign: /^()conv2_block1_1_conv\//,
     because: 'it has the layer conv2_block1_1_conv',
+    trunk: /^(conv\d|post_bn)/,
     parameter: kerasParameter,
   },
   keras2015: {
     layout: 'keras',
     sign: /^()res2a_branch2a\//,
     because: 'it has the layer res2a_branch2a',
+    trunk: /^(conv1|bn_conv1|(res|bn)\d)/,
     parameter: kerasParameter,
   },
 };
