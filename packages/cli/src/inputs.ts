@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { ResidualError } from 'residual/errors';
 import { glob, isDynamicPattern } from 'tinyglobby';
 
@@ -39,7 +39,7 @@ async function expand(arg: string): Promise<string[]> {
   if (found?.isDirectory()) return pictures(arg);
   if (found) return [arg];
   if (!isDynamicPattern(arg)) throw new ResidualError('FILE', `${arg}: no such file or folder`, { file: arg });
-  const matches = await glob(arg, { expandDirectories: false });
+  const matches = await glob(arg, { expandDirectories: false, absolute: isAbsolute(arg) });
   if (matches.length === 0) throw new ResidualError('FILE', `${arg}: the pattern matches no file`, { file: arg });
   return matches.sort(naturally);
 }

@@ -108,7 +108,7 @@ describe('layers that do not fit are refused', () => {
     [
       'a window larger than its picture',
       'GRAPH',
-      'layer "pool" has a 7×7 window but its input is only 6×6; give the network a larger picture',
+      'layer "pool" has a 7×7 window but its input is only 6×6; give it a larger picture, or build the network for this size',
       () => avgPool(picture(3, 6), { kernel: 7, name: 'pool' }),
     ],
     [
@@ -219,7 +219,7 @@ describe('sizes, against counting', () => {
             padding: [h.before, w.before, h.after, w.after],
           });
         if (rows && columns) expect(attempt().shape).toEqual([1, 5, rows, columns]);
-        else expect(attempt).toThrow('give the network a larger picture');
+        else expect(attempt).toThrow('give it a larger picture, or build the network for this size');
       }),
     );
   });

@@ -173,7 +173,7 @@ function windows(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilat
   if (out[0] < 1 || out[1] < 1)
     throw new ResidualError(
       'GRAPH',
-      `layer "${name}" has a ${kernel.join('×')} window but its input is only ${size.join('×')}; give the network a larger picture`,
+      `layer "${name}" has a ${kernel.join('×')} window but its input is only ${size.join('×')}; give it a larger picture, or build the network for this size`,
       { layer: name },
     );
   return out;
