@@ -84,6 +84,11 @@ describe('the family', () => {
   test.each([
     ['a wrong name', () => build('resnet51'), 'unknown model "resnet51"; did you mean "resnet50"?'],
     ['groups in basic blocks', () => build('resnet18', { groups: 32 }), 'need block "bottleneck"'],
+    [
+      'a misspelt option',
+      () => build('resnet50', { clases: 5 } as object),
+      'unknown option of resnet50 "clases"; did you mean "classes"?',
+    ],
     ['half a class', () => build('resnet18', { classes: 2.5 }), 'received 2.5'],
     ['a picture too small for the tutorial pool', () => build('resnet50', { size: 0 }), 'received 0'],
   ])('refuses %s', (_what, attempt, message) => {

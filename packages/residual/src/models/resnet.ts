@@ -155,7 +155,10 @@ export type ResNetOptions = Partial<ResNetConfig>;
  */
 export function build(name: FamilyName | (string & {}), options: ResNetOptions = {}): Graph {
   if (!Object.hasOwn(family, name)) throw unknownName('model', name, Object.keys(family));
-  return resnet({ ...family[name as FamilyName], ...options }, name);
+  const config: ResNetConfig = family[name as FamilyName];
+  for (const option of Object.keys(options))
+    if (!Object.hasOwn(config, option)) throw unknownName(`option of ${name}`, option, Object.keys(config));
+  return resnet({ ...config, ...options }, name);
 }
 
 export const resnet18 = (options?: ResNetOptions): Graph => build('resnet18', options);
