@@ -159,6 +159,7 @@ function whenAborted(signal: AbortSignal, action: () => void): () => void {
     entry = {
       actions,
       run() {
+        waiting.delete(signal);
         for (const act of actions) act();
       },
     };
