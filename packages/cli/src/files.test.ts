@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -24,4 +25,24 @@ test('what cannot be read or written is a FILE error, and leaves nothing behind'
   await expect(writeWhole(absent, '')).rejects.toEqual(error(`${absent}: cannot be written: no such file or folder`));
   await expect(writeWhole(folder, '')).rejects.toEqual(error(`${folder}: cannot be written: it is a folder`));
   expect(await readdir(tmpdir())).not.toContainEqual(expect.stringContaining(`.${process.pid}.part`));
+});
+
+test('a text is read whole; what has no end or is too long for a text is refused', async () => {
+  const file = join(folder, 'text');
+  await writeFile(file, 'größer\n');
+  expect(await readText(file)).toBe('größer\n');
+  await writeFile(file, '');
+  expect(await readText(file)).toBe('');
+  await truncate(file, 16e6 + 1);
+  const [pipe, circle] = ['pipe', 'circle'].map((name) => join(folder, name));
+  execFileSync('mkfifo', [pipe]);
+  await symlink(circle, circle);
+  for (const [path, message] of [
+    [file, `${file}: 16000001 bytes are too many for a text; the limit is 16000000, check the path`],
+    [pipe, `${pipe}: cannot be read: it is no ordinary file`],
+    ['/dev/zero', '/dev/zero: cannot be read: it is no ordinary file'],
+    [circle, `${circle}: cannot be read: its symbolic links lead in a circle`],
+    ['', 'the path is empty; name a file'],
+  ])
+    await expect(readText(path)).rejects.toMatchObject({ code: 'FILE', message });
 });

@@ -1,12 +1,32 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { open, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { ResidualError } from 'residual/errors';
 
-/** The text of a file. @throws FILE */
+/** Longer texts are refused before they are read: 16 MB. */
+const longestText = 16e6;
+
+/** The text of a file. @throws FILE, also for what is no ordinary file and for more than 16 MB. */
 export async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file, 'utf8');
+    // Before it is opened: to open a pipe is to wait for its writer, and a device has no end.
+    const stats = await stat(file);
+    if (stats.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
+    if (!stats.isFile()) throw new ResidualError('FILE', `${file}: cannot be read: it is no ordinary file`, { file });
+    if (stats.size > longestText)
+      throw new ResidualError(
+        'FILE',
+        `${file}: ${stats.size} bytes are too many for a text; the limit is ${longestText}, check the path`,
+        { file },
+      );
+    const handle = await open(file);
+    try {
+      // No more than was there when it was looked at, should it grow.
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(stats.size), 0, stats.size, 0);
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await handle.close();
+    }
   } catch (cause) {
-    throw fileError(file, 'read', cause);
+    throw cause instanceof ResidualError ? cause : fileError(file, 'read', cause);
   }
 }
 
@@ -25,12 +45,14 @@ export async function writeWhole(file: string, data: string | Uint8Array): Promi
 const reasons: Record<string, string> = {
   EACCES: 'permission denied',
   EISDIR: 'it is a folder',
+  ELOOP: 'its symbolic links lead in a circle',
   ENOENT: 'no such file or folder',
   ENOSPC: 'the disk is full',
   ENOTDIR: 'part of its path is no folder',
 };
 
-function fileError(file: string, verb: 'read' | 'written', cause: unknown): ResidualError {
+export function fileError(file: string, verb: 'read' | 'written', cause: unknown): ResidualError {
   const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+  if (file === '') return new ResidualError('FILE', 'the path is empty; name a file', { file }, { cause });
   return new ResidualError('FILE', `${file}: cannot be ${verb}: ${reasons[code] ?? code}`, { file }, { cause });
 }

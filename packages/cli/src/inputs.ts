@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { ResidualError } from 'residual/errors';
 import { glob, isDynamicPattern } from 'tinyglobby';
+import { fileError } from './files.js';
 
 /** What counts as a picture inside a folder. A file named outright is tried whatever its name. */
 export const pictureExtensions = ['jpg', 'jpeg', 'png', 'webp', 'avif', 'gif', 'tif', 'tiff', 'bmp'] as const;
@@ -33,8 +34,8 @@ export async function expandInputs(
 
 async function expand(arg: string): Promise<string[]> {
   const found = await stat(arg).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-    throw new ResidualError('FILE', `${arg}: cannot be read (${error.code})`, { file: arg });
+    if (arg !== '' && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
+    throw fileError(arg, 'read', error);
   });
   if (found?.isDirectory()) return pictures(arg);
   if (found) return [arg];

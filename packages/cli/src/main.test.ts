@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { bin, residual } from './running.js';
+import { bin, residual, samples } from './running.js';
 import { verbs } from './verbs.js';
 
 test('--help names every verb; so does a call without one, as a mistake', async () => {
@@ -47,4 +48,23 @@ test('a reader that closes the pipe early is no error', async () => {
   let err = '';
   child.stderr.on('data', (chunk) => (err += chunk));
   expect({ status: await new Promise((resolve) => child.on('close', resolve)), err }).toEqual({ status: 0, err: '' });
+});
+
+test('a second Ctrl-C ends the process, also one that no longer answers', async () => {
+  const program = `
+    import { main } from ${JSON.stringify(new URL('./main.js', import.meta.url).href)};
+    void main(['classify', ${JSON.stringify(samples)}]);
+    while (process.listenerCount('SIGINT') === 0) await new Promise((resolve) => setImmediate(resolve));
+    process.once('SIGINT', () => { setImmediate(() => { process.stdout.write('first', () => { for (;;); }); }); });
+    process.stdout.write('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program]);
+  try {
+    for (const word of ['ready', 'first']) {
+      expect(String((await once(child.stdout, 'data'))[0])).toBe(word);
+      child.kill('SIGINT');
+    }
+    expect(await once(child, 'exit')).toEqual([null, 'SIGINT']);
+  } finally {
+    child.kill('SIGKILL');
+  }
 });

@@ -25,10 +25,8 @@ async function work(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   const abort = new AbortController();
   const interrupted = 130; // 128 + SIGINT, as shells count
-  process.on('SIGINT', () => {
-    if (abort.signal.aborted) process.exit(interrupted); // a second Ctrl-C does not wait
-    abort.abort();
-  });
+  // Once: a second Ctrl-C finds no listener, so the system ends the process, whatever it is doing.
+  process.once('SIGINT', () => abort.abort());
   const fail = (error: unknown) => {
     if (abort.signal.aborted) return interrupted;
     report(error, json);

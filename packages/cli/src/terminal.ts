@@ -1,9 +1,6 @@
 import { once } from 'node:events';
 
-/** Text on one line without control characters: a file's name cannot move the cursor or forge a line. */
-export const printable = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-  text.replace(/\s*[\r\n]+\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '?');
+export { printable } from 'residual/errors';
 
 /** Whether to write colours to a stream: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal. */
 export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {

@@ -1,3 +1,6 @@
+// Errors are printed: this is the light entry that the command line takes both from.
+export { printable } from './printable.js';
+
 /**
  * The one table of error codes. `exit` is the process exit status of the command line, `http` the status of a
  * server's answer. A new failure gets a row here first.

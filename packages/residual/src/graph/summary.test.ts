@@ -120,7 +120,7 @@ describe('rows and table', () => {
   test('a name that would steer the terminal is defused', () => {
     const x = conv2d(input({ height: 4, width: 4 }), 1, { name: 'a\u001b[2J\nb' });
     const text = String(summary(network('n\u0007', { x })));
-    expect(text).toContain('a\ufffd[2J\ufffdb (Conv2D)');
+    expect(text).toContain('a\ufffd[2J b (Conv2D)');
     expect(text).toContain('Model: "n\ufffd"');
   });
 

@@ -1,4 +1,5 @@
 import { ResidualError } from '../errors.js';
+import { printable } from '../printable.js';
 import { formatShape, type Shape, sizeOf } from '../tensor.js';
 import { type Graph, inferShapes, isTrainable } from './graph.js';
 import { ops } from './ops.js';
@@ -179,9 +180,6 @@ function wrap(names: readonly string[]): string[] {
   });
   return lines;
 }
-
-/** Names come from files: a terminal must not obey what is written in them. */
-const printable = (name: string): string => name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
 
 const amount = (n: number): string => n.toLocaleString('en-US');
 

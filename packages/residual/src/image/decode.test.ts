@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -201,9 +202,14 @@ test('what is no picture is said to be none, by name', async () => {
     return join(folder, name);
   };
   const png = await picture().png().toBuffer();
+  const pipe = join(folder, 'pipe.jpg');
+  execFileSync('mkfifo', [pipe]);
   const cases: [string, string, RegExp][] = [
     [join(folder, 'absent.jpg'), 'FILE', /absent\.jpg: there is no such file/],
-    [folder, 'FILE', /this is a folder/],
+    [folder, 'FILE', /it is a folder/],
+    ['', 'FILE', /the path is empty/],
+    [pipe, 'FILE', /pipe\.jpg: it is no ordinary file/],
+    ['/dev/zero', 'FILE', /\/dev\/zero: it is no ordinary file/],
     [file('empty.png', new Uint8Array(0)), 'IMAGE', /empty\.png: the file is empty/],
     [
       file('zeros.jpg', new Uint8Array(1 << 20)),

@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
 import { ResidualError } from '../errors.js';
+import { openFile } from '../weights/file.js';
 import { decodeBmp } from './bmp.js';
 import { type GifFrame, readGifFrame } from './gif.js';
 import { readJpegHeader } from './jpeg.js';
@@ -188,22 +188,15 @@ async function read(input: string | Uint8Array | Blob): Promise<{ name: string; 
     checkLength(name, input.size);
     return { name, bytes: new Uint8Array(await input.arrayBuffer()) };
   }
+  const file = await openFile(input);
   try {
-    const { size } = await stat(input);
-    checkLength(input, size);
-    return { name: input, bytes: await readFile(input) };
-  } catch (error) {
-    if (error instanceof ResidualError) throw error;
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    const reason = { ENOENT: 'there is no such file', EISDIR: 'this is a folder', EACCES: 'reading it is not allowed' }[
-      code
-    ];
-    throw new ResidualError(
-      'FILE',
-      `${input}: ${reason ?? `cannot be read (${code})`}`,
-      { file: input },
-      { cause: error },
-    );
+    checkLength(input, file.size);
+    // No more than was there when it was opened, should it grow.
+    const bytes = new Uint8Array(file.size);
+    await file.readInto(bytes, 0);
+    return { name: input, bytes };
+  } finally {
+    await file.close();
   }
 }
 

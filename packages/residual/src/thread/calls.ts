@@ -122,8 +122,7 @@ export function callThread<Api extends Offer<Api>>(
           used.post({ cancel: id }, []);
           reject(aborted());
         };
-        const done = () => signal?.removeEventListener('abort', onAbort);
-        signal?.addEventListener('abort', onAbort, { once: true });
+        const done = signal ? whenAborted(signal, onAbort) : () => {};
         pending.set(id, {
           resolve: (value) => {
             done();
@@ -146,6 +145,34 @@ export function callThread<Api extends Offer<Api>>(
       else ending.post({ end: true }, []);
       await ending.ended;
     },
+  };
+}
+
+/** What waits on each signal. One listener serves all: Node warns of a leak when a signal has more than ten. */
+const waiting = new WeakMap<AbortSignal, { actions: Set<() => void>; run: () => void }>();
+
+/** Does `action` when the signal is aborted; gives a function that takes it back. */
+function whenAborted(signal: AbortSignal, action: () => void): () => void {
+  let entry = waiting.get(signal);
+  if (entry === undefined) {
+    const actions = new Set<() => void>();
+    entry = {
+      actions,
+      run() {
+        waiting.delete(signal);
+        for (const act of actions) act();
+      },
+    };
+    waiting.set(signal, entry);
+    signal.addEventListener('abort', entry.run, { once: true });
+  }
+  const { actions, run } = entry;
+  actions.add(action);
+  return () => {
+    // The last one takes the listener away.
+    if (!actions.delete(action) || actions.size > 0) return;
+    waiting.delete(signal);
+    signal.removeEventListener('abort', run);
   };
 }
 

@@ -83,6 +83,22 @@ describe('aborting', () => {
     expect(await thread.call('work', ['after', 0, false])).toBe('after');
   });
 
+  test('many calls wait on one signal: no warning of a leak, and all are cancelled', async () => {
+    const warnings: Error[] = [];
+    const take = (warning: Error) => void warnings.push(warning);
+    process.on('warning', take);
+    const controller = new AbortController();
+    const { signal } = controller;
+    await Promise.all(Array.from({ length: 20 }, () => thread.call('id', [], { signal })));
+    const calls = Array.from({ length: 20 }, () => thread.call('work', ['many', 20, false], { signal }));
+    await new Promise((resolve) => setImmediate(resolve)); // Warnings come a turn later.
+    controller.abort();
+    for (const call of await Promise.allSettled(calls))
+      expect(call).toMatchObject({ status: 'rejected', reason: { code: 'ABORTED' } });
+    process.off('warning', take);
+    expect(warnings).toEqual([]);
+  });
+
   test('after the answer changes nothing', async () => {
     const controller = new AbortController();
     await thread.call('id', [], { signal: controller.signal });
@@ -142,4 +158,15 @@ test('an idle thread lets the process exit, a busy one is waited for', () => {
     timeout: 30_000,
   });
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: 'last\n', stderr: '' });
+});
+
+test('a process that exits does not wait for ever for a call that never ends', () => {
+  const program = `
+    import { startThread } from ${JSON.stringify(new URL('./thread.js', import.meta.url).href)};
+    const thread = startThread(new URL(${JSON.stringify(url.href)}));
+    await thread.call('id', []);
+    thread.call('work', ['endless', Infinity, true]);
+    setTimeout(() => process.exit(7), 100);`;
+  const { status, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { timeout: 50_000 });
+  expect({ status, signal }).toEqual({ status: 7, signal: null });
 });

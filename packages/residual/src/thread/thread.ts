@@ -6,6 +6,9 @@ export { type CallOptions, type Handlers, move, type Offer, type Thread } from '
 /** Places in the memory that both threads see: whether a call is under way, and whether none may begin any more. */
 const [busy, closed] = [0, 1];
 
+/** Milliseconds that a process which exits waits for the call under way. */
+const patience = 5000;
+
 /**
  * A worker thread that runs the module at `url` (plain JavaScript), which calls `serveThread`. It starts with the
  * first call, and again with the first call after it died.
@@ -24,10 +27,10 @@ export function startThread<Api extends Offer<Api>>(
     // The process's own environment, not a copy: native libraries read it too.
     const worker = new Worker(url, { execArgv: [], env: SHARE_ENV, workerData: gate });
     // A thread that is stopped inside native code may take the process down: ONNX Runtime's binding throws what nobody
-    // catches. So a process that exits waits for the call under way, and lets no other begin.
+    // catches. So a process that exits waits a while for the call under way, and lets no other begin.
     const close = () => {
       Atomics.store(gate, closed, 1);
-      Atomics.wait(gate, busy, 1);
+      Atomics.wait(gate, busy, 1, patience);
     };
     if (!interruptible) process.on('exit', close);
     let reason: string | undefined;

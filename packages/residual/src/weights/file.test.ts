@@ -1,8 +1,11 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { sharedBytes } from '../tensor.js';
-import { openFile, writeFileAtomic } from './file.js';
+import { openFile, openSync, writeFileAtomic } from './file.js';
 import { refusal, scratch } from './python.test.helper.js';
 
 const folder = scratch();
@@ -29,6 +32,25 @@ describe('openFile', () => {
       details: { reason: 'ENOENT' },
     });
     expect((await refusal(openFile(folder))).message).toContain('it is a folder');
+  });
+
+  test('a pipe, a socket, a device, a circle of links and no path at all are refused, none is waited for', async () => {
+    const [pipe, socket, circle] = ['pipe', 'socket', 'circle'].map((name) => join(folder, name));
+    execFileSync('mkfifo', [pipe]);
+    const server = createServer().listen(socket);
+    await once(server, 'listening');
+    symlinkSync(circle, circle);
+    for (const [path, reason] of [
+      [pipe, `${pipe}: it is no ordinary file`],
+      [socket, `${socket}: it is no ordinary file`],
+      ['/dev/zero', '/dev/zero: it is no ordinary file'],
+      [circle, `${circle}: its symbolic links lead in a circle`],
+      ['', 'the path is empty'],
+    ]) {
+      expect((await refusal(openFile(path))).message).toContain(reason);
+      expect(() => openSync(path)).toThrow(expect.objectContaining({ code: 'FILE' }));
+    }
+    server.close();
   });
 
   test('a file that shrinks while it is read is an error, not a hang', async () => {

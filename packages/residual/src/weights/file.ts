@@ -1,5 +1,5 @@
-import { fstatSync, openSync as openDescriptor, readSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
@@ -10,6 +10,8 @@ const advice: Record<string, string> = {
   EISDIR: 'it is a folder; name a file in it',
   EACCES: 'it may not be read; check its permissions',
   EPERM: 'it may not be read; check its permissions',
+  ELOOP: 'its symbolic links lead in a circle; name the file itself',
+  ENOTREG: 'it is no ordinary file; copy what it gives into one',
   EMFILE: 'too many files are open; close some or raise the limit (ulimit -n)',
   ENOSPC: 'the disk is full; free some space',
 };
@@ -17,27 +19,32 @@ const advice: Record<string, string> = {
 function fileError(path: string, error: unknown): ResidualError {
   const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
   const what = advice[code] ?? `${(error as Error).message}; check the path and the disk`;
+  if (path === '') return new ResidualError('FILE', 'the path is empty; name a file', { file: path, reason: code });
   return new ResidualError('FILE', `${path}: ${what}`, { file: path, reason: code }, { cause: error });
+}
+
+/** Asked before a file is opened: to open a pipe is to wait for its writer, and a device has no end. */
+function checkOrdinary(stats: Stats): void {
+  if (stats.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
+  if (!stats.isFile()) throw Object.assign(new Error('is no ordinary file'), { code: 'ENOTREG' });
 }
 
 /**
  * Opens a file for reading at any place. Nothing is read yet.
- * @throws FILE when it does not exist, is a folder or may not be read.
+ * @throws FILE when it does not exist, is a folder, a pipe, a socket or a device, or may not be read.
  */
 export async function openFile(from: string | URL): Promise<ByteSource> {
   const path = typeof from === 'string' ? from : fileURLToPath(from);
   let handle: FileHandle;
   let size: number;
   try {
+    checkOrdinary(await stat(path));
     handle = await open(path, 'r');
   } catch (error) {
     throw fileError(path, error);
   }
   try {
-    const stat = await handle.stat();
-    if (stat.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
-    if (!stat.isFile()) throw Object.assign(new Error('is no ordinary file'), { code: 'ENOTREG' });
-    size = stat.size;
+    ({ size } = await handle.stat());
   } catch (error) {
     await handle.close();
     throw fileError(path, error);
@@ -67,6 +74,7 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
  */
 export function openSync(path: string): SyncSource {
   try {
+    checkOrdinary(statSync(path));
     const descriptor = openDescriptor(path, 'r');
     return {
       name: path,
