@@ -10,7 +10,8 @@ export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv =
 }
 
 /** Columns to write in: the terminal's, 40 to 120; 80 where there is none. */
-export const widthOf = (stream: { columns?: number }): number => Math.min(120, Math.max(40, stream.columns || 80));
+export const widthOf = (stream: { columns?: number }): number =>
+  Math.min(120, Math.max(40, stream.columns || Number(process.env.COLUMNS) || 80));
 
 /** Writes to stdout, and waits where the reader is slower than we are. */
 export async function print(text: string): Promise<void> {

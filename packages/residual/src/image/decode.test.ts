@@ -188,9 +188,7 @@ test('a decompression bomb is refused before anything is allocated', async () =>
   ]);
   const error = await failure(decode(bomb, 'default'));
   expect(error.code).toBe('IMAGE');
-  expect(error.message).toBe(
-    'bytes: 60000×60000 is over the limit of 100000000 pixels; make it smaller or raise the limit',
-  );
+  expect(error.message).toBe('bytes: 60000×60000 is over the limit of 100000000 pixels; make it smaller');
   expect((await failure(decode(await picture().png().toBuffer(), 'default', { pixelLimit: 1199 }))).message).toMatch(
     /40×30 is over the limit of 1199/,
   );

@@ -51,7 +51,7 @@ export async function decode(
     if (width * height > pixelLimit)
       throw new ResidualError(
         'IMAGE',
-        `${name}: ${width}×${height} is over the limit of ${pixelLimit} pixels; make it smaller or raise the limit`,
+        `${name}: ${width}×${height} is over the limit of ${pixelLimit} pixels; make it smaller`,
         { file: name, width, height, limit: pixelLimit },
       );
     const origin = options.autoOrient ? facts.origin : { ...facts.origin, turned: 1 };
