@@ -140,8 +140,8 @@ describe('a layer is refused by name', () => {
     ['a sum of one', one('Add', {}, 'in'), 'adds 1 branches'],
     ['an unknown input', one('ReLU', {}, 'out'), 'takes "out"'],
     ['a name given twice', [picture, { ...pool, name: 'bad' }, layer('ReLU', 'bad', {}, 'in')], 'twice'],
-    ['an unknown class', one('LSTM', {}, 'in'), 'is a LSTM'],
-    ['a class of Object', one('toString', {}, 'in'), 'is a toString'],
+    ['an unknown class', one('LSTM', {}, 'in'), 'is a "LSTM"'],
+    ['a class of Object', one('toString', {}, 'in'), 'is a "toString"'],
     ['no filters', conv({ filters: null }), 'null for filters'],
     ['very many filters', conv({ filters: 1e12 }), '1000000000000 for filters'],
     ['no kernel', conv({ kernel_size: null }), 'kernel_size'],
@@ -186,6 +186,7 @@ test.each<[string, Json]>([
   ['no layers', functional([], [['x', 0, 0]])],
   ['a layer that is null', functional([picture, null], [['in', 0, 0]])],
   ['a name that is a number', functional([{ ...picture, name: 7 }])],
+  ['a name of a million letters', functional([{ ...picture, name: 'x'.repeat(1e6) }])],
   ['a config that is null', functional([{ ...picture, config: null }])],
   ['an output that is null', functional([picture], [null])],
   ['an output that is not there', functional([picture], [['x', 0, 0]])],
@@ -215,12 +216,40 @@ describe('whatever is changed, a graph or a plain refusal', () => {
     fc.jsonValue() as fc.Arbitrary<Json>,
   );
 
-  const sequential: Json = { class_name: 'Sequential', config: (real as { config: Json }).config };
+  const sequential: Json = {
+    class_name: 'Sequential',
+    config: {
+      name: 'chain',
+      layers: [
+        layer('Conv2D', 'conv', {
+          filters: 4,
+          kernel_size: [3, 3],
+          padding: 'same',
+          activation: 'relu',
+          batch_input_shape: [null, 16, 16, 3],
+        }),
+        layer('BatchNormalization', 'bn', { axis: [3], epsilon: 0.001 }),
+        layer('ReLU', 'relu', { max_value: null }),
+        layer('ZeroPadding2D', 'zeros', {
+          padding: [
+            [1, 1],
+            [1, 1],
+          ],
+        }),
+        layer('MaxPooling2D', 'max', { pool_size: [2, 2], strides: [2, 2], padding: 'valid' }),
+        layer('GlobalAveragePooling2D', 'mean', { keepdims: false }),
+        layer('Dropout', 'drop', { rate: 0.5 }),
+        layer('Dense', 'dense', { units: 10, activation: 'linear' }),
+        layer('Softmax', 'softmax', { axis: -1 }),
+      ],
+    },
+  };
   test.each([
     ['Keras 2', real],
     ['Keras 3', keras3(real)],
     ['sequential', sequential],
   ])('%s', (_what, model) => {
+    expect(kerasGraph(model).outputs[0].name).toBe('probabilities');
     const all = paths(model);
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.constantFrom(...all), anything), { minLength: 1, maxLength: 3 }), (changes) => {

@@ -31,6 +31,8 @@ interface Layer {
 const largest = 65_536;
 /** Elements of one weight: what a typed array holds everywhere. */
 const largestWeight = 2 ** 31 - 1;
+/** Characters of a layer's name; messages and comparisons of names stay short. */
+const longestName = 256;
 
 /**
  * The network that a Keras `model_config` describes: functional and sequential models of the layers a CNN is made of,
@@ -64,7 +66,7 @@ export function kerasGraph(modelConfig: unknown): Graph {
 
 function buildLayer(layer: Layer, inputs: Value[]): Value {
   const build = Object.hasOwn(builders, layer.class_name) ? builders[layer.class_name] : undefined;
-  if (!build) return refuse(layer, `is a ${layer.class_name}; supported are ${Object.keys(builders).join(', ')}`);
+  if (!build) return refuse(layer, `is a ${show(layer.class_name)}; supported are ${Object.keys(builders).join(', ')}`);
   if (layer.class_name === 'Add' && inputs.length !== 2)
     refuse(layer, `adds ${inputs.length} branches; two are supported`);
   const wanted = layer.class_name === 'InputLayer' ? 0 : layer.class_name === 'Add' ? 2 : 1;
@@ -245,6 +247,12 @@ function readLayer(entry: unknown, index: number, sequential: boolean): Layer {
       'WEIGHTS_FORMAT',
       `layer ${index}${typeof name === 'string' ? ` ("${name}")` : ''} of model_config is ${show(entry)}; expected a class_name, a name and a config`,
       { layer: typeof name === 'string' ? name : index },
+    );
+  if (name.length > longestName)
+    throw new ResidualError(
+      'WEIGHTS_FORMAT',
+      `layer ${index} of model_config has a name of ${name.length} characters; at most ${longestName} are supported`,
+      { layer: index },
     );
   const layer: Layer = { name, class_name, config, from: [] };
   return sequential ? layer : { ...layer, from: inbound(layer, raw?.inbound_nodes ?? []) };

@@ -31,8 +31,8 @@ export interface LoadReport {
  * A file of tens of thousands of other names would take hours if every missing name were compared with each of them;
  * the error shows the first only, and a few show a reader how the names differ.
  */
-const namesCompared = 5;
-const candidatesCompared = 2_000;
+const namesCompared = 3;
+const candidatesCompared = 1_000;
 
 /** Compares a file's table of contents with a network; reads no tensor. `replace` names parameters to be set anew. */
 export function planAssignment(
