@@ -17,6 +17,7 @@ import {
   zeroPad,
 } from '../graph/build.js';
 import type { Graph } from '../graph/graph.js';
+import { sizeOf } from '../tensor.js';
 
 interface Layer {
   name: string;
@@ -26,162 +27,298 @@ interface Layer {
   from: string[];
 }
 
+/** Larger sizes and counts are damage: no ResNet comes near, and nothing here may ask for memory without bound. */
+const largest = 65_536;
+/** Elements of one weight: what a typed array holds everywhere. */
+const largestWeight = 2 ** 31 - 1;
+/** Characters of a layer's name; messages and comparisons of names stay short. */
+const longestName = 256;
+
 /**
  * The network that a Keras `model_config` describes: functional and sequential models of the layers a CNN is made of,
- * channels last. The result is NCHW like everything here; layer names are kept.
+ * channels last, as Keras 2 and 3 write them. The result is NCHW like everything here; layer names are kept. When it
+ * ends in a softmax, the softmax's input is the feature `logits`.
  *
- * @throws WEIGHTS_FORMAT when the description is not one; GRAPH naming the layer when a layer or setting is not supported.
+ * @throws WEIGHTS_FORMAT when the description is not one; GRAPH naming the layer when a layer or setting is not
+ * supported or malformed.
  */
 export function kerasGraph(modelConfig: unknown): Graph {
-  const { name, layers, outputs } = readLayers(modelConfig);
+  const { name, layers, output } = readLayers(modelConfig);
   const values = new Map<string, Value>();
-  let logits: Value | undefined;
   for (const layer of layers) {
+    if (values.has(layer.name)) refuse(layer, 'is there twice; give each layer its own name');
     const inputs = layer.from.map(
-      (from) => values.get(from) ?? refuse(layer, `takes "${from}", which no earlier layer makes`),
+      (from) => values.get(from) ?? refuse(layer, `takes ${show(from)}, which no earlier layer makes`),
     );
-    const build = Object.hasOwn(builders, layer.class_name) ? builders[layer.class_name] : undefined;
-    if (!build) refuse(layer, `is a ${layer.class_name}; supported are ${Object.keys(builders).join(', ')}`);
-    let value = (build as Builder)(inputs, layer);
-    const activation = layer.config.activation as string | undefined;
-    if (activation === 'softmax') logits = value;
-    if (layer.class_name !== 'Activation') value = activate(value, activation, layer, `${layer.name}_${activation}`);
-    values.set(layer.name, value);
+    values.set(layer.name, buildLayer(layer, inputs));
   }
-  const last = outputs.map((output) => values.get(output))[0];
-  if (!last) throw new ResidualError('WEIGHTS_FORMAT', `model_config of "${name}" names no output layer`);
-  const producedBy = last.draft.nodes.find((node) => node.outputs.includes(last.id));
-  const isClassifier = producedBy?.op === 'softmax';
-  return network(
-    name,
-    { [isClassifier ? 'probabilities' : last.shape.length === 2 ? 'logits' : 'features']: last },
-    logits ? { logits } : {},
-  );
+  const last = values.get(output);
+  if (!last)
+    throw new ResidualError(
+      'WEIGHTS_FORMAT',
+      `model_config of "${name}" has the output ${show(output)}, which no layer makes`,
+    );
+  const softmaxNode = last.draft.nodes.find((node) => node.op === 'softmax' && node.outputs.includes(last.id));
+  if (!softmaxNode) return network(name, { [last.shape.length === 2 ? 'logits' : 'features']: last });
+  // A softmax keeps its input's shape.
+  return network(name, { probabilities: last }, { logits: { ...last, id: softmaxNode.inputs[0] } });
+}
+
+function buildLayer(layer: Layer, inputs: Value[]): Value {
+  const build = Object.hasOwn(builders, layer.class_name) ? builders[layer.class_name] : undefined;
+  if (!build) return refuse(layer, `is a ${show(layer.class_name)}; supported are ${Object.keys(builders).join(', ')}`);
+  if (layer.class_name === 'Add' && inputs.length !== 2)
+    refuse(layer, `adds ${inputs.length} branches; two are supported`);
+  const wanted = layer.class_name === 'InputLayer' ? 0 : layer.class_name === 'Add' ? 2 : 1;
+  if (inputs.length !== wanted) refuse(layer, `takes ${wanted} input(s) but has ${inputs.length}`);
+  if ((layer.config.data_format ?? 'channels_last') !== 'channels_last')
+    refuse(layer, `has the data_format ${show(layer.config.data_format)}; only channels_last is supported`);
+  const before = inputs[0]?.draft.parameters.length ?? 0;
+  const value = build(inputs, layer);
+  const heavy = value.draft.parameters.slice(before).find((p) => sizeOf(p.shape) > largestWeight);
+  if (heavy) refuse(layer, `has ${sizeOf(heavy.shape)} weights; at most ${largestWeight} are supported`);
+  return value;
 }
 
 type Builder = (inputs: Value[], layer: Layer) => Value;
 
 const builders: Record<string, Builder> = {
   InputLayer: (_, layer) => {
-    const shape = (layer.config.batch_input_shape ?? layer.config.batch_shape) as (number | null)[] | undefined;
-    if (shape?.length !== 4) refuse(layer, 'gives no picture size [null, height, width, channels]');
-    const [, height, width, channels] = shape as (number | null)[];
-    return input({ name: layer.name, height: height ?? 224, width: width ?? 224, channels: channels ?? 3 });
+    const shape = layer.config.batch_input_shape ?? layer.config.batch_shape;
+    if (!Array.isArray(shape) || shape.length !== 4)
+      return refuse(layer, 'gives no picture size [null, height, width, channels]');
+    const [height, width, channels] = [224, 224, 3].map((usual, i) =>
+      whole(layer, 'an input size', shape[i + 1] ?? usual),
+    );
+    return input({ name: layer.name, height, width, channels });
   },
   Conv2D: ([x], layer) => {
-    const { filters, kernel_size, dilation_rate, groups, use_bias } = layer.config;
-    return conv2d(x, filters as number, {
+    const { filters, kernel_size, dilation_rate, groups } = layer.config;
+    const y = conv2d(x, whole(layer, 'filters', filters), {
       ...window(layer),
-      kernel: pair(kernel_size),
-      dilation: pair(dilation_rate ?? 1),
-      groups: (groups as number | undefined) ?? 1,
-      bias: use_bias !== false,
+      kernel: pair(layer, 'kernel_size', kernel_size),
+      dilation: pair(layer, 'dilation_rate', dilation_rate ?? 1),
+      groups: whole(layer, 'groups', groups ?? 1),
+      bias: flag(layer, 'use_bias', true),
     });
+    return activate(y, layer);
   },
   BatchNormalization: ([x], layer) => {
-    const { axis, epsilon = 1e-3, scale, center } = layer.config;
-    const over = Array.isArray(axis) ? axis[0] : axis;
-    if (over !== undefined && over !== 3 && over !== -1)
-      refuse(layer, `normalises axis ${over}; only the channels, axis 3, are supported`);
-    if (scale === false || center === false)
+    const { axis, epsilon = 1e-3 } = layer.config;
+    checkAxis(layer, Array.isArray(axis) && axis.length === 1 ? axis[0] : axis, x, 'normalises');
+    if (!flag(layer, 'scale', true) || !flag(layer, 'center', true))
       refuse(layer, 'has no gamma or beta; only scale and center true are supported');
-    return batchNorm(x, { name: layer.name, epsilon: epsilon as number });
+    if (typeof epsilon !== 'number' || !(epsilon >= 0 && epsilon < 1))
+      return refuse(layer, `has the epsilon ${show(epsilon)}; expected a number from 0 to below 1`);
+    return batchNorm(x, { name: layer.name, epsilon });
   },
-  Activation: ([x], layer) => activate(x, layer.config.activation as string, layer, layer.name),
+  Activation: ([x], layer) => {
+    if (layer.config.activation == null) refuse(layer, 'names no activation');
+    return activate(x, layer, layer.name);
+  },
   ReLU: ([x], layer) => {
     const { max_value, negative_slope, threshold } = layer.config;
     if (max_value != null || negative_slope || threshold)
       refuse(layer, 'is a clipped or leaky ReLU; only the plain one is supported');
     return relu(x, { name: layer.name });
   },
-  Softmax: ([x], layer) => softmax(x, { name: layer.name }),
-  MaxPooling2D: ([x], layer) => maxPool(x, { ...window(layer), kernel: pair(layer.config.pool_size) }),
-  AveragePooling2D: ([x], layer) => avgPool(x, { ...window(layer), kernel: pair(layer.config.pool_size) }),
+  Softmax: ([x], layer) => {
+    checkAxis(layer, layer.config.axis, x, 'is a softmax over');
+    return probabilities(x, layer, layer.name);
+  },
+  MaxPooling2D: ([x], layer) => maxPool(x, { ...window(layer), kernel: poolSize(layer) }),
+  AveragePooling2D: ([x], layer) => avgPool(x, { ...window(layer), kernel: poolSize(layer) }),
   GlobalAveragePooling2D: ([x], layer) => {
-    if (layer.config.keepdims) refuse(layer, 'keeps its dimensions, which is not supported');
+    if (flag(layer, 'keepdims', false)) refuse(layer, 'keeps its dimensions, which is not supported');
     return globalAvgPool(x, { name: layer.name });
   },
   ZeroPadding2D: ([x], layer) => {
-    const [[top, bottom], [left, right]] = layer.config.padding as [[number, number], [number, number]];
+    // As Keras: one number for all sides, one for each axis, or [before, after] for each axis.
+    const [vertical, horizontal] = twice(layer, 'padding', layer.config.padding ?? 1);
+    const [top, bottom] = pair(layer, 'padding', vertical, 0);
+    const [left, right] = pair(layer, 'padding', horizontal, 0);
     return zeroPad(x, [top, left, bottom, right], { name: layer.name });
   },
-  Add: ([a, ...rest], layer) => {
-    if (rest.length !== 1) refuse(layer, `adds ${rest.length + 1} branches; two are supported`);
-    return add(a, rest[0], { name: layer.name });
-  },
+  Add: ([a, b], layer) => add(a, b, { name: layer.name }),
   Flatten: ([x], layer) => flatten(x, { name: layer.name, channelsLast: true }),
-  Dense: ([x], layer) =>
-    dense(x, layer.config.units as number, { name: layer.name, bias: layer.config.use_bias !== false }),
-  Dropout: ([x], layer) => dropout(x, layer.config.rate as number, { name: layer.name }),
+  Dense: ([x], layer) => {
+    const units = whole(layer, 'units', layer.config.units);
+    return activate(dense(x, units, { name: layer.name, bias: flag(layer, 'use_bias', true) }), layer);
+  },
+  Dropout: ([x], layer) => {
+    const { rate } = layer.config;
+    if (typeof rate !== 'number' || !(rate >= 0 && rate < 1))
+      return refuse(layer, `has the rate ${show(rate)}; expected a number from 0 to below 1`);
+    return dropout(x, rate, { name: layer.name });
+  },
 };
 
-function activate(x: Value, activation: string | undefined, layer: Layer, name: string): Value {
-  switch (activation) {
-    case undefined:
+/** An Activation layer has its `own` name; that of a Conv2D or Dense is a node of its own here, named after both. */
+function activate(x: Value, layer: Layer, own?: string): Value {
+  const { activation } = layer.config;
+  const name = own ?? `${layer.name}_${typeof activation === 'string' ? activation : ''}`;
+  switch (activation ?? 'linear') {
     case 'linear':
       return x;
     case 'relu':
       return relu(x, { name });
     case 'softmax':
-      return softmax(x, { name });
+      return probabilities(x, layer, name);
     default:
-      return refuse(layer, `has the activation ${activation}; supported are relu, softmax and linear`);
+      return refuse(layer, `has the activation ${show(activation)}; supported are relu, softmax and linear`);
   }
 }
 
+/** Keras' last axis is the channels, which are not the last axis here: only vectors have the same one. */
+function probabilities(x: Value, layer: Layer, name: string): Value {
+  if (x.shape.length !== 2) refuse(layer, 'is a softmax of a picture; only one of a vector is supported');
+  return softmax(x, { name });
+}
+
+/** Keras' default axis, -1, and the last one by its number. */
+function checkAxis(layer: Layer, axis: unknown, x: Value, does: string): void {
+  const last = x.shape.length - 1;
+  if (axis !== undefined && axis !== last && axis !== -1)
+    refuse(layer, `${does} axis ${show(axis)}; only the last, axis ${last}, is supported`);
+}
+
 function window(layer: Layer) {
-  const { strides, padding, data_format, pool_size } = layer.config;
-  if (data_format === 'channels_first') refuse(layer, 'is channels first; only channels last is supported');
+  const { strides, padding = 'valid', pool_size } = layer.config;
+  if (padding !== 'same' && padding !== 'valid')
+    refuse(layer, `has the padding ${show(padding)}; supported are "same" and "valid"`);
   return {
     name: layer.name,
-    stride: pair(strides ?? pool_size ?? 1),
+    stride: pair(layer, 'strides', strides ?? pool_size ?? 1),
     padding: padding === 'same' ? ('same' as const) : 0,
   };
 }
 
-const pair = (value: unknown): readonly [number, number] =>
-  Array.isArray(value) ? [value[0], value[1]] : [value as number, value as number];
+const poolSize = (layer: Layer) => pair(layer, 'pool_size', layer.config.pool_size ?? 2);
 
-function readLayers(modelConfig: unknown): { name: string; layers: Layer[]; outputs: string[] } {
-  const model = modelConfig as {
-    class_name?: string;
-    config?: { name?: string; layers?: unknown; output_layers?: unknown };
-  } | null;
-  const raw = model?.config?.layers;
-  if (!Array.isArray(raw))
+function whole(layer: Layer, what: string, value: unknown, least = 1): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= largest) return value;
+  return refuse(layer, `has ${show(value)} for ${what}; expected a whole number from ${least} to ${largest}`);
+}
+
+function twice(layer: Layer, what: string, value: unknown): readonly [unknown, unknown] {
+  if (!Array.isArray(value)) return [value, value];
+  if (value.length !== 2) refuse(layer, `has ${show(value)} for ${what}; expected one number or two`);
+  return [value[0], value[1]];
+}
+
+function pair(layer: Layer, what: string, value: unknown, least = 1): readonly [number, number] {
+  const [a, b] = twice(layer, what, value);
+  return [whole(layer, what, a, least), whole(layer, what, b, least)];
+}
+
+function flag(layer: Layer, what: string, usual: boolean): boolean {
+  const value = layer.config[what] ?? usual;
+  return typeof value === 'boolean' ? value : refuse(layer, `has ${show(value)} for ${what}; expected true or false`);
+}
+
+function readLayers(modelConfig: unknown): { name: string; layers: Layer[]; output: string } {
+  const model = record(modelConfig);
+  const config = record(model?.config);
+  if (!config || !Array.isArray(config.layers) || !config.layers.length)
     throw new ResidualError(
       'WEIGHTS_FORMAT',
       'model_config holds no list of layers; save the whole model with Keras again',
     );
-  const name = model?.config?.name ?? 'model';
-  const layers = raw.map(
-    (entry: { name?: string; class_name?: string; config?: Record<string, unknown>; inbound_nodes?: unknown }) => ({
-      name: String(entry.name ?? entry.config?.name ?? ''),
-      class_name: String(entry.class_name ?? ''),
-      config: entry.config ?? {},
-      from: inbound(entry.inbound_nodes),
-    }),
-  );
-  if (model?.class_name === 'Sequential') {
-    if (layers[0] && layers[0].class_name !== 'InputLayer' && layers[0].config.batch_input_shape)
-      layers.unshift({ name: `${layers[0].name}_input`, class_name: 'InputLayer', config: layers[0].config, from: [] });
-    layers.forEach((layer, i) => {
-      layer.from = i ? [layers[i - 1].name] : [];
-    });
-    return { name, layers, outputs: [layers[layers.length - 1]?.name] };
-  }
-  const outputs = Array.isArray(model?.config?.output_layers) ? model.config.output_layers : [];
-  return {
-    name,
-    layers,
-    outputs: (typeof outputs[0] === 'string' ? [outputs] : outputs).map((o: unknown[]) => String(o[0])),
-  };
+  const { name = 'model' } = config;
+  if (typeof name !== 'string')
+    throw new ResidualError('WEIGHTS_FORMAT', `model_config has the name ${show(name)}; expected text`);
+  const sequential = model?.class_name === 'Sequential';
+  const layers = config.layers.map((entry, i) => readLayer(entry, i, sequential));
+  if (!sequential) return { name, layers, output: outputLayer(name, config.output_layers) };
+  const [first] = layers;
+  if (first.class_name !== 'InputLayer' && first.config.batch_input_shape)
+    layers.unshift({ ...first, name: `${first.name}_input`, class_name: 'InputLayer' });
+  for (const [i, layer] of layers.entries()) layer.from = i ? [layers[i - 1].name] : [];
+  return { name, layers, output: layers[layers.length - 1].name };
 }
 
-/** Keras 2 writes a layer's inputs as `[[["conv2d", 0, 0, {}], …]]`. */
-function inbound(nodes: unknown): string[] {
-  if (!Array.isArray(nodes) || !Array.isArray(nodes[0])) return [];
-  return nodes[0].map((node: unknown[]) => String(node[0]));
+function readLayer(entry: unknown, index: number, sequential: boolean): Layer {
+  const raw = record(entry);
+  const config = record(raw?.config);
+  const name = raw?.name ?? config?.name;
+  const class_name = raw?.class_name;
+  if (!config || typeof name !== 'string' || !name || typeof class_name !== 'string')
+    throw new ResidualError(
+      'WEIGHTS_FORMAT',
+      `layer ${index}${typeof name === 'string' ? ` ("${name}")` : ''} of model_config is ${show(entry)}; expected a class_name, a name and a config`,
+      { layer: typeof name === 'string' ? name : index },
+    );
+  if (name.length > longestName)
+    throw new ResidualError(
+      'WEIGHTS_FORMAT',
+      `layer ${index} of model_config has a name of ${name.length} characters; at most ${longestName} are supported`,
+      { layer: index },
+    );
+  const layer: Layer = { name, class_name, config, from: [] };
+  return sequential ? layer : { ...layer, from: inbound(layer, raw?.inbound_nodes ?? []) };
+}
+
+/**
+ * The layers that a layer takes. Keras 2 writes `[[["conv2d", 0, 0, {}], …]]`: for each call of the layer its inputs,
+ * each as layer, call of that layer and output of that call; Keras 3 writes `[{args: [tensor or tensors], kwargs}]`.
+ */
+function inbound(layer: Layer, calls: unknown): string[] {
+  if (!Array.isArray(calls)) return refuse(layer, `has the inbound_nodes ${show(calls)}; expected a list`);
+  if (calls.length > 1) refuse(layer, `is shared: it is called ${calls.length} times; only one call is supported`);
+  if (!calls.length) return [];
+  const [call] = calls;
+  if (Array.isArray(call)) return call.map((from) => source(layer, from));
+  const { args, kwargs } = record(call) ?? {};
+  if (!Array.isArray(args)) return refuse(layer, `has the inbound node ${show(call)}; expected its inputs`);
+  checkKeywords(layer, kwargs);
+  return args.flat().map((tensor) => {
+    const { class_name, config } = record(tensor) ?? {};
+    if (class_name !== '__keras_tensor__') refuse(layer, `takes ${show(tensor)}; expected the output of a layer`);
+    return source(layer, record(config)?.keras_history);
+  });
+}
+
+function source(layer: Layer, from: unknown): string {
+  const [name, call, output, keywords] = Array.isArray(from) ? from : [];
+  if (typeof name !== 'string') return refuse(layer, `takes ${show(from)}; expected [layer, 0, 0]`);
+  if (call !== 0 || output !== 0)
+    refuse(
+      layer,
+      `takes call ${show(call)}, output ${show(output)} of "${name}"; only the first of a layer is supported`,
+    );
+  checkKeywords(layer, keywords);
+  return name;
+}
+
+/** Keywords such as `training: false` change nothing here; a tensor among them would be an input left out. */
+function checkKeywords(layer: Layer, keywords: unknown): void {
+  for (const [key, value] of Object.entries(record(keywords) ?? {}))
+    if (typeof value === 'object' && value !== null)
+      refuse(layer, `is called with ${key} = ${show(value)}, which is not supported`);
+}
+
+/** `["dense", 0, 0]`, or a list of such, of which the first is the main output. */
+function outputLayer(model: string, outputs: unknown): string {
+  const first = Array.isArray(outputs) && Array.isArray(outputs[0]) ? outputs[0] : outputs;
+  const [name, call, output] = Array.isArray(first) ? first : [];
+  if (typeof name !== 'string')
+    throw new ResidualError('WEIGHTS_FORMAT', `model_config of "${model}" names no output layer`);
+  if (call !== 0 || output !== 0)
+    throw new ResidualError(
+      'GRAPH',
+      `Keras layer "${name}" gives the network's output by call ${show(call)}, output ${show(output)}; only the first of a layer is supported`,
+      { layer: name },
+    );
+  return name;
+}
+
+const record = (value: unknown): Record<string, unknown> | undefined =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+
+/** A piece of the file for a message. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing';
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 function refuse(layer: Layer, why: string): never {

@@ -18,7 +18,7 @@ import { type Layout, type Naming, parameterShape } from './names.js';
 export interface LoadReport {
   /** How many of the network's parameters were filled. */
   readonly loaded: number;
-  /** Parameters that the file lacks, each with the file's nearest unused name. */
+  /** Parameters that the file lacks, the first few with the file's nearest unused name. */
   readonly missing: readonly { readonly name: string; readonly nearest?: string }[];
   /** Tensors of the file that the network has no place for. */
   readonly unexpected: readonly string[];
@@ -26,6 +26,13 @@ export interface LoadReport {
   /** Parameters that were set anew because another number of classes was asked for. */
   readonly newHead: readonly string[];
 }
+
+/**
+ * A file of tens of thousands of other names would take hours if every missing name were compared with each of them;
+ * the error shows the first only, and a few show a reader how the names differ.
+ */
+const namesCompared = 3;
+const candidatesCompared = 1_000;
 
 /** Compares a file's table of contents with a network; reads no tensor. `replace` names parameters to be set anew. */
 export function planAssignment(
@@ -39,13 +46,14 @@ export function planAssignment(
   const unexpected = [...unused, ...naming.foreign];
   const missing: { name: string; nearest?: string }[] = [];
   const misshapen: { name: string; expected: Shape; received: Shape }[] = [];
+  const candidates = unexpected.slice(0, candidatesCompared);
   let loaded = 0;
   for (const { name, shape } of graph.parameters) {
     if (replace.has(name)) continue;
     const source = naming.tensors.get(name);
     const received = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
     if (received === undefined) {
-      const near = nearest(name, unexpected);
+      const near = missing.length < namesCompared ? nearest(name, candidates) : undefined;
       missing.push(near === undefined ? { name } : { name, nearest: near });
     } else if (!sameShape(parameterShape(received, naming.layout), shape))
       misshapen.push({ name, expected: shape, received: parameterShape(received, naming.layout) });
