@@ -81,7 +81,12 @@ export const classifyFlags = {
   weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
-  batch: { value: 'n', short: 'b', help: 'pictures computed together', parse: integer(1, 1024) },
+  batch: {
+    value: 'n',
+    short: 'b',
+    help: 'pictures computed together; 4 when there are 16 or more, else 1',
+    parse: integer(1, 1024),
+  },
   engine: {
     value: 'name',
     help: 'auto, onnx, onednn or reference',
