@@ -34,4 +34,5 @@ for (let i = 1; i <= Number(cycles); i++) {
   );
   readings = [];
 }
-if (medians.length > 2) console.log(`median of the last 20 cycles over that of cycles 21 to 40: ${(medians.at(-1) / medians[1]).toFixed(3)}`);
+if (medians.length > 2)
+  console.log(`median of the last 20 cycles over that of cycles 21 to 40: ${(medians.at(-1) / medians[1]).toFixed(3)}`);
