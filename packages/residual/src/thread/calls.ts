@@ -1,4 +1,4 @@
-import { errorFromJSON, ResidualError } from '../errors.js';
+import { aborted, errorFromJSON, ResidualError } from '../errors.js';
 
 /**
  * What an other thread offers: functions over plain data. Arguments and results are cloned, except that memory in a
@@ -175,8 +175,6 @@ function whenAborted(signal: AbortSignal, action: () => void): () => void {
     signal.removeEventListener('abort', run);
   };
 }
-
-const aborted = (): ResidualError => new ResidualError('ABORTED', 'the work was cancelled before it was done');
 
 const moves = new WeakMap<object, readonly ArrayBuffer[]>();
 
