@@ -143,7 +143,7 @@ describe.skipIf(!shared)('damaged files', () => {
 
   // Damage can send the HDF5 library in circles: its files are read in a thread, which is thrown away when one takes
   // long (openKeras does the same, with more patience). Circles end as a refusal.
-  const damage = startThread<DamageApi>(new URL('./keras.test.worker.js', import.meta.url));
+  const damage = startThread<DamageApi>(new URL('./keras.test.worker.js', import.meta.url), { interruptible: true });
   afterAll(() => damage.terminate());
   const hdfOutcome = async (bytes: Uint8Array): Promise<'read' | 'refused'> => {
     await damage.call('leftOver', []); // Only now is a new thread up and the clock fair.
