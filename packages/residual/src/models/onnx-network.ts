@@ -42,3 +42,12 @@ export interface OnnxNetwork {
   readonly nodes: readonly OnnxNode[];
   readonly tensors: ReadonlyMap<string, OnnxConstant>;
 }
+
+/** How a parameter is made of its tensor, where the layout does not say. */
+export interface Arrangement {
+  /** The tensor's axes in the parameter's order. */
+  readonly permutation?: readonly number[];
+  readonly factor?: number;
+  /** The parameter's shape: the same elements in the same order, or one number repeated. */
+  readonly shape: Shape;
+}

@@ -42,24 +42,30 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
     const { naming, architecture, described } = understand(checkpoint);
-    const graph = architecture ? undefined : described && attempt(described);
+    const { network } = checkpoint;
+    const graph = architecture && !network ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
     const counted = naming ? tensors.filter((t) => t.parameter !== undefined) : tensors;
-    const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
+    const built = graph instanceof ResidualError ? undefined : graph;
+    const name = architecture?.name ?? built?.name;
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(described && !naming
+        ? network
+          ? { dialect: 'onnx model', dialectReason: 'it holds its own graph' }
+          : { dialect: 'keras model', dialectReason: 'it has a model_config' }
+        : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
-      parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
+      parameters: (network && built ? built.parameters : counted).reduce((sum, t) => sum + sizeOf(t.shape), 0),
       tensors,
       metadata: checkpoint.metadata,
     };

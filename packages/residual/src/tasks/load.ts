@@ -5,6 +5,8 @@ import type { Decoding, Plan } from '../image/plan.js';
 import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
+import { onnxGraph } from '../models/onnx-graph.js';
+import type { OnnxNetwork } from '../models/onnx-network.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
@@ -37,13 +39,13 @@ export interface LoadOptions extends EngineOptions {
 export interface Understanding {
   readonly naming: Naming | undefined;
   readonly architecture: Architecture | undefined;
-  /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
+  /** Builds the network that the file itself describes (a whole Keras model, ONNX). Throws what `kerasGraph`, `onnxGraph` throw. */
   readonly described: (() => Graph) | undefined;
 }
 
 /**
  * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5). Format, dialect and architecture are read off the content.
+ * Keras .h5, ONNX). Format, dialect and architecture are read off the content.
  *
  * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
  * @example await using model = await load('resnet50.pth');
@@ -69,8 +71,12 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
 export function understand(checkpoint: Checkpoint): Understanding {
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
-  const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
+  return { naming, architecture, described: describedBy(checkpoint) };
+}
+
+function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
+  if (network) return () => onnxGraph(network).graph;
+  return modelConfig ? () => kerasGraph(modelConfig) : undefined;
 }
 
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
@@ -139,6 +145,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     const graph = build(architecture, changes);
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
+  if (checkpoint.network) return describedByOnnx(checkpoint.network, naming, found, options, file);
   if (found.described) {
     const graph = found.described();
     refuseChanges(graph, options, file);
@@ -155,10 +162,42 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   );
 }
 
+/**
+ * The network of an ONNX model. Its graph says all of it but how its pictures were prepared, which names like
+ * torchvision's tell.
+ */
+function describedByOnnx(
+  model: OnnxNetwork,
+  naming: Network['naming'],
+  { architecture }: Understanding,
+  options: LoadOptions,
+  file: string,
+): Network {
+  const { size } = options;
+  const { graph, ...own } = onnxGraph(model, typeof size === 'number' ? [size, size] : size);
+  const [{ shape }, ...others] = graph.inputs;
+  if (others.length > 0 || shape.length !== 4)
+    throw new ResidualError(
+      'GRAPH',
+      `${file}: its network takes ${graph.inputs.map((input) => `"${input.name}" ${formatShape(input.shape, true)}`).join(' and ')}; one input [N, C, H, W] is due`,
+      { file },
+    );
+  refuseChanges(graph, options, file);
+  return {
+    graph,
+    naming: { ...naming, ...own, prefix: '', foreign: [] },
+    architecture: architecture?.name ?? graph.name,
+    producer: model.producer,
+    ...(architecture ? { config: architecture.config } : {}),
+  };
+}
+
 /** A network that is given as it is cannot be changed while its weights are loaded. */
 function refuseChanges(graph: Graph, { classes, size }: LoadOptions, file: string): void {
   const has = outputsOf(graph);
-  if (size !== undefined || (classes !== undefined && classes !== has))
+  const side = typeof size === 'number' ? [size, size] : size;
+  const resized = side !== undefined && String(side) !== String(graph.inputs[0].shape.slice(2));
+  if (resized || (classes !== undefined && classes !== has))
     throw new ResidualError(
       'ARGUMENT',
       `${file}: its network ${graph.name} is given as it is, with ${has ?? 'no'} classes; build one of another size or number of classes and pass it as architecture`,

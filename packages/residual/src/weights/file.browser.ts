@@ -31,6 +31,14 @@ export function openSync(path: string): SyncSource {
   throw failed(path, 'a web page cannot open a file by its path; pass the File or Blob');
 }
 
+/** A page has one file at a time. */
+export async function openBeside({ name }: Pick<ByteSource, 'name'>, location: string): Promise<ByteSource> {
+  throw failed(
+    name,
+    `some of it is in the file "${location.slice(0, 200)}", which a web page cannot open; save it as one file`,
+  );
+}
+
 /** A page has no files to write. */
 export async function writeFileAtomic(path: string): Promise<void> {
   throw failed(path, 'a web page cannot write files; build a Blob of the bytes and offer it as a download');

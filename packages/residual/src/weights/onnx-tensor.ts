@@ -1,4 +1,4 @@
-import { type AnyTensor, bytesPerElement, type DType, formatShape, sharedBytes, sizeOf } from '../tensor.js';
+import { type AnyTensor, type DType, formatShape, sharedBytes, sizeOf } from '../tensor.js';
 import { byteLength, type TensorInfo, tensorOver } from './checkpoint.js';
 import { type Field, type Protobuf, varints } from './protobuf.js';
 import { type ByteSource, checkRange, damaged, readBytes, unsupported } from './source.js';
@@ -71,7 +71,8 @@ export async function placeTensor(proto: Protobuf, { begin, end }: Field, givenN
   for await (const field of proto.fields(begin, end)) {
     if (field.number === 1) shape.push(...(await proto.integers(field)));
     else if (field.number === 2) type = field.value;
-    else if (field.number === 3) throw unsupported(source, `tensor ${name ?? ''} is stored in segments, which is not read`);
+    else if (field.number === 3)
+      throw unsupported(source, `tensor ${name ?? ''} is stored in segments, which is not read`);
     else if (field.number === 8) name ??= await proto.text(field);
     else if (field.number === 13) external.set(...(await readEntry(proto, field)));
     else if (field.number === 14) outside = field.value === 1;
@@ -92,7 +93,8 @@ export async function placeTensor(proto: Protobuf, { begin, end }: Field, givenN
   const info = { name, dtype, shape };
   if (outside) return { ...info, place: besideOf(source, info, external) };
   const raw = pieces.get(rawData);
-  const own = dtype === 'float32' ? floatData : dtype === 'float64' ? doubleData : dtype === 'int64' ? int64Data : int32Data;
+  const own =
+    dtype === 'float32' ? floatData : dtype === 'float64' ? doubleData : dtype === 'int64' ? int64Data : int32Data;
   const found = raw ?? pieces.get(own) ?? [];
   const kind = raw || own === floatData || own === doubleData ? 'inside' : 'varints';
   checkLength(source, info, kind, found);
@@ -100,19 +102,34 @@ export async function placeTensor(proto: Protobuf, { begin, end }: Field, givenN
 }
 
 /** As many bytes as the elements need; a varint has one to ten. */
-function checkLength(source: ByteSource, info: Placed | (TensorInfo & { name: string }), kind: 'inside' | 'varints', pieces: readonly Piece[]): void {
+function checkLength(
+  source: ByteSource,
+  info: Placed | (TensorInfo & { name: string }),
+  kind: 'inside' | 'varints',
+  pieces: readonly Piece[],
+): void {
   const has = pieces.reduce((sum, { wire, begin, end }) => sum + (wire === 'varint' ? 1 : end - begin), 0);
   const count = sizeOf(info.shape);
   if (kind === 'inside' ? has === byteLength(info) : has >= count && has <= 10 * count) return;
   const need = kind === 'inside' ? byteLength(info) : count;
-  throw damaged(source, `tensor ${info.name} of ${info.dtype} ${formatShape(info.shape)} needs ${need} bytes but has ${has}`);
+  throw damaged(
+    source,
+    `tensor ${info.name} of ${info.dtype} ${formatShape(info.shape)} needs ${need} bytes but has ${has}`,
+  );
 }
 
-function besideOf(source: ByteSource, info: TensorInfo & { name: string }, external: ReadonlyMap<string, string>): Place {
+function besideOf(
+  source: ByteSource,
+  info: TensorInfo & { name: string },
+  external: ReadonlyMap<string, string>,
+): Place {
   const location = external.get('location') ?? '';
   const [offset, length] = [external.get('offset') ?? '0', external.get('length') ?? String(byteLength(info))];
   if (!/^\d{1,15}$/.test(offset) || !/^\d{1,15}$/.test(length))
-    throw damaged(source, `tensor ${info.name} stands in "${location}" from ${offset}, ${length} bytes, which are no numbers`);
+    throw damaged(
+      source,
+      `tensor ${info.name} stands in "${location}" from ${offset}, ${length} bytes, which are no numbers`,
+    );
   if (Number(length) !== byteLength(info))
     throw damaged(
       source,
@@ -122,7 +139,11 @@ function besideOf(source: ByteSource, info: TensorInfo & { name: string }, exter
 }
 
 /** A StringStringEntryProto. */
-export async function readEntry(proto: Protobuf, { begin, end }: Field, most?: number): Promise<[key: string, value: string]> {
+export async function readEntry(
+  proto: Protobuf,
+  { begin, end }: Field,
+  most?: number,
+): Promise<[key: string, value: string]> {
   let [key, value] = ['', ''];
   for await (const field of proto.fields(begin, end))
     if (field.number === 1) key = await proto.text(field);
@@ -167,18 +188,24 @@ export async function readTensor(
   }
 }
 
-async function fromVarints(source: ByteSource, info: TensorInfo & { name: string }, pieces: readonly Piece[]): Promise<AnyTensor> {
+async function fromVarints(
+  source: ByteSource,
+  info: TensorInfo & { name: string },
+  pieces: readonly Piece[],
+): Promise<AnyTensor> {
   const made = tensorOver(info, sharedBytes(byteLength(info)));
   let at = 0;
   for (const { wire, begin, end, value } of pieces) {
     const values = wire === 'varint' ? [value] : varints(source, await readBytes(source, begin, end - begin));
-    if (at + values.length > made.data.length) throw damaged(source, `tensor ${info.name} has more numbers than its shape`);
+    if (at + values.length > made.data.length)
+      throw damaged(source, `tensor ${info.name} has more numbers than its shape`);
     for (const one of values) {
       if (made.dtype === 'int64') made.data[at++] = BigInt.asIntN(64, BigInt(Math.min(one, largestInt64)));
       else (made.data as Int32Array)[at++] = one;
     }
   }
-  if (at !== made.data.length) throw damaged(source, `tensor ${info.name} has ${at} numbers but its shape says ${made.data.length}`);
+  if (at !== made.data.length)
+    throw damaged(source, `tensor ${info.name} has ${at} numbers but its shape says ${made.data.length}`);
   return made;
 }
 

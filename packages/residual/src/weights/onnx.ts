@@ -1,6 +1,6 @@
 import { unknownName } from '../errors.js';
-import type { OnnxAttribute, OnnxConstant, OnnxInput, OnnxNetwork, OnnxNode } from '../models/onnx-network.js';
-import { type Shape, sizeOf, toFloat32 } from '../tensor.js';
+import type { OnnxAttribute, OnnxConstant, OnnxInput, OnnxNode } from '../models/onnx-network.js';
+import { type AnyTensor, type Shape, sizeOf, toFloat32 } from '../tensor.js';
 import { type Checkpoint, checkTotal, type Metadata } from './checkpoint.js';
 import { type Placed, placeTensor, readEntry, readTensor } from './onnx-tensor.js';
 import { type Field, longest, openProtobuf, type Protobuf } from './protobuf.js';
@@ -45,12 +45,16 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
     else if (field.number === 7) graph = field;
     else if (field.number === 8) opsets.set(...(await readOpset(proto, field)));
     else if (field.number === 14) properties.push(await readEntry(proto, field, longestProperty));
-    if (properties.length > mostProperties) throw damaged(source, `it has more than ${mostProperties} metadata properties`);
+    if (properties.length > mostProperties)
+      throw damaged(source, `it has more than ${mostProperties} metadata properties`);
   }
   if (!graph) throw damaged(source, 'it looks like an ONNX model but holds no graph');
   const beside = async (location: string) => (await import('#file')).openBeside(source, location);
   const model = await readGraph(proto, graph, beside);
-  checkTotal(source, [...model.tensors.values()].filter(({ place }) => place.kind !== 'beside'));
+  checkTotal(
+    source,
+    [...model.tensors.values()].filter(({ place }) => place.kind !== 'beside'),
+  );
 
   const opset = opsets.get('') ?? opsets.get('ai.onnx') ?? 1;
   const metadata: Metadata = {
@@ -188,7 +192,12 @@ async function readAttribute(proto: Protobuf, { begin, end }: Field, output: str
 /** The tensor that a Constant node, or a ConstantOfShape node of a known shape, makes. */
 async function madeTensor(
   source: ByteSource,
-  { type, inputs, outputs, tensors }: Pick<OnnxNode, 'type' | 'inputs' | 'outputs' | 'attributes'> & { tensors: ReadonlyMap<string, Placed> },
+  {
+    type,
+    inputs,
+    outputs,
+    tensors,
+  }: Pick<OnnxNode, 'type' | 'inputs' | 'outputs' | 'attributes'> & { tensors: ReadonlyMap<string, Placed> },
   model: Model,
   beside: Beside,
 ): Promise<Placed | undefined> {
@@ -198,8 +207,10 @@ async function madeTensor(
   const shape = type === 'ConstantOfShape' ? model.tensors.get(inputs[0] ?? '') : undefined;
   if (shape === undefined || sizeOf(shape.shape) > mostIntegers) return undefined;
   const sizes = [...(await readTensor(source, shape, beside)).data].map(Number);
-  if (!isShape(sizes)) throw damaged(source, `ConstantOfShape makes "${name}" of the shape [${sizes.join(', ')}], which is none`);
-  if (value !== undefined && sizeOf(value.shape) !== 1) throw damaged(source, `ConstantOfShape makes "${name}" of ${sizeOf(value.shape)} values; one is due`);
+  if (!isShape(sizes))
+    throw damaged(source, `ConstantOfShape makes "${name}" of the shape [${sizes.join(', ')}], which is none`);
+  if (value !== undefined && sizeOf(value.shape) !== 1)
+    throw damaged(source, `ConstantOfShape makes "${name}" of ${sizeOf(value.shape)} values; one is due`);
   const one = value === undefined ? 0 : (await readTensor(source, value, beside)).data[0];
   return { name, dtype: value?.dtype ?? 'float32', shape: sizes, place: { kind: 'fill', value: one } };
 }
@@ -219,9 +230,14 @@ async function constants(
     const real = dtype.includes('float');
     const values =
       sizeOf(shape) <= (real ? mostReals : mostIntegers)
-        ? Array.from(toFloat64(await readTensor(source, placed, beside)))
+        ? numbersOf(await readTensor(source, placed, beside))
         : undefined;
     found.set(name, values === undefined ? { dtype, shape } : { dtype, shape, values });
   }
   return found;
 }
+
+const numbersOf = (tensor: AnyTensor): number[] =>
+  tensor.dtype === 'float64' || tensor.dtype === 'int64'
+    ? Array.from(tensor.data, Number)
+    : Array.from(toFloat32(tensor).data);

@@ -81,7 +81,8 @@ export function openProtobuf(source: ByteSource): Protobuf {
     },
     async floats(field) {
       const bytes = await contents(field);
-      if (bytes.length % 4) throw damaged(source, `field ${field.number} at byte ${field.begin} holds no 32-bit numbers`);
+      if (bytes.length % 4)
+        throw damaged(source, `field ${field.number} at byte ${field.begin} holds no 32-bit numbers`);
       const data = new DataView(bytes.buffer, bytes.byteOffset);
       return Array.from({ length: bytes.length / 4 }, (_, i) => data.getFloat32(4 * i, true));
     },
