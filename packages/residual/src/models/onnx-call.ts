@@ -60,7 +60,7 @@ export function callOf(draft: Draft, node: OnnxNode): Call {
   };
   const number = (name: string, usual: number): number => {
     const value = attributes.get(name) ?? usual;
-    return typeof value === 'number' && Number.isFinite(value)
+    return typeof value === 'number' && !Number.isNaN(value)
       ? value
       : refuse(`has ${show(value)} for ${name}; a number is due`);
   };
@@ -121,7 +121,7 @@ export function callOf(draft: Draft, node: OnnxNode): Call {
       const { value, shape } = emit(draft, node, op, inputs, attributes);
       return {
         kind: 'activation',
-        name: node.outputs[0],
+        alone: true,
         value,
         shape,
         channelsLast: like?.channelsLast === true && shape.length === 4,

@@ -10,8 +10,8 @@ export type Size = number | 'batch';
 /** What a name in the model stands for: a layer's result. */
 export interface Activation {
   readonly kind: 'activation';
-  /** By which the operator that made it calls it. */
-  readonly name: string;
+  /** Nothing else reads it, by this or another name. */
+  readonly alone: boolean;
   readonly value: number;
   /** Always `[1, C, H, W]` for a picture, whatever the model's own order. */
   readonly shape: Shape;

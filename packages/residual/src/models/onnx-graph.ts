@@ -17,14 +17,14 @@ export interface OnnxGraph {
   readonly arrange: ReadonlyMap<string, Arrangement>;
 }
 
-const [oldestOpset, newestOpset] = [7, 21];
+const [oldestOpset, newestOpset] = [1, 21];
 /** Height and width where the file leaves them open; channels. */
 const usualSize = 224;
 const usualChannels = 3;
 const largestSize = 65_536;
 
 /**
- * The network of an ONNX model, opset 7 to 21. Layers are called as their weights are (`layer1.0.conv1.weight`), else as
+ * The network of an ONNX model, opset 1 to 21. Layers are called as their weights are (`layer1.0.conv1.weight`), else as
  * the model's nodes; parameters keep their tensors' names. Pictures are `[N, C, H, W]` whatever the model takes: where it
  * takes `[N, H, W, C]` and turns them at once, as Keras' exporters write it, that turn is left out. When the network
  * ends in a softmax, the softmax's input is the feature `logits`.
@@ -46,7 +46,10 @@ export function onnxGraph(network: OnnxNetwork, size: Pair = [usualSize, usualSi
   for (const node of live) {
     const call = callOf(draft, node);
     const found = fold(call) ?? (isOperator(node.type) ? operators[node.type](call) : undefined);
-    draft.known.set(node.outputs[0], found ?? call.refuse('is supported for constants only'));
+    if (found === undefined) return call.refuse('is supported for constants only');
+    const [name] = node.outputs;
+    const alone = found.kind === 'activation' && found.alone && readers.get(name) === 1;
+    draft.known.set(name, found.kind === 'activation' ? { ...found, alone } : found);
   }
   return {
     graph: { name: short(network.name), inputs, parameters: draft.parameters, nodes: draft.nodes, ...resultsOf(draft) },
@@ -115,7 +118,13 @@ function addInput(draft: Draft, input: OnnxInput, live: readonly OnnxNode[], siz
   if (sizeOf(built) > 2 ** 31 - 1)
     throw new ResidualError('GRAPH', `${what} has ${sizeOf(built)} numbers, too many for memory`);
   const value = draft.shapes.push(built) - 1;
-  draft.known.set(name, { kind: 'activation', name, value, shape: built, channelsLast });
+  draft.known.set(name, {
+    kind: 'activation',
+    value,
+    shape: built,
+    channelsLast,
+    alone: draft.readers.get(name) === 1,
+  });
   return { value, name, shape: built };
 }
 

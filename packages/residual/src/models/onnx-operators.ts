@@ -68,7 +68,9 @@ function batchNorm(call: Call): Activation {
   if (x.channelsLast) call.picture(0);
   const { node, opset } = call;
   const training =
-    opset >= 14 ? call.integer('training_mode', 0) !== 0 : node.outputs.filter((name) => name !== '').length > 1;
+    opset >= 14
+      ? call.integer('training_mode', 0) !== 0
+      : node.outputs.filter((name) => name !== '').length > 1 || (opset < 7 && call.integer('is_test', 0) === 0);
   if (training)
     call.refuse('is in training mode, where it normalises by the batch at hand; export the network in eval mode');
   if (call.integer('spatial', 1) !== 1)
@@ -128,8 +130,8 @@ function denseWeight(call: Call, weight: Constant, transposed: boolean, factor: 
 /** The sum of two values; or the bias of the layer before it, which exporters write apart. */
 function add(call: Call): Activation {
   const [a, b] = [call.input(0), call.input(1)];
-  if (a?.kind === 'activation' && b?.kind === 'constant') return addBias(call, a, 0, b);
-  if (b?.kind === 'activation' && a?.kind === 'constant') return addBias(call, b, 1, a);
+  if (a?.kind === 'activation' && b?.kind === 'constant') return addBias(call, a, b);
+  if (b?.kind === 'activation' && a?.kind === 'constant') return addBias(call, b, a);
   return sum(call);
 }
 
@@ -140,17 +142,11 @@ function sum(call: Call): Activation {
   return others.reduce((so, x) => call.layer('add', [so.value, x.value], {}, so), first);
 }
 
-function addBias(call: Call, x: Activation, at: number, constant: Constant): Activation {
-  const { nodes, makers, readers } = call.draft;
+function addBias(call: Call, x: Activation, constant: Constant): Activation {
+  const { nodes, makers } = call.draft;
   const index = makers.get(x.value) ?? -1;
   const layer = nodes[index];
-  const name = call.node.inputs[at];
-  if (
-    (layer?.op !== 'conv2d' && layer?.op !== 'dense') ||
-    layer.inputs.length > 2 ||
-    x.name !== name ||
-    readers.get(name) !== 1
-  )
+  if ((layer?.op !== 'conv2d' && layer?.op !== 'dense') || layer.inputs.length > 2 || !x.alone)
     return call.refuse(
       'adds a constant, which is supported only right behind a convolution or matrix product without bias',
     );
@@ -179,12 +175,14 @@ function concat(call: Call): Activation {
   );
 }
 
-/** A ReLU, where it cuts at 0 from below and nowhere from above. */
+/** A ReLU, where it cuts at 0 from below and nowhere from above; the identity, where it cuts nowhere. */
 function clip(call: Call): Activation {
   const bound = (name: string, index: number, usual: number) => call.numbers(index)?.[0] ?? call.real(name, usual);
   const [least, most] = [bound('min', 1, Number.NEGATIVE_INFINITY), bound('max', 2, Number.POSITIVE_INFINITY)];
   const x = call.activation(0);
-  if (least === 0 && most > 3.4e38) return call.layer('relu', [x.value], {}, x);
+  const open = most > 3.4e38; // float32's largest number, or ∞
+  if (open && least === 0) return call.layer('relu', [x.value], {}, x);
+  if (open && least < -3.4e38) return x;
   return call.refuse(`cuts at ${least} and ${most}; only 0 and no upper bound (a ReLU) are supported`);
 }
 
@@ -297,8 +295,9 @@ function dropout(call: Call): Activation {
   const x = call.activation(0);
   const { node, draft } = call;
   if ((draft.readers.get(node.outputs[1] ?? '') ?? 0) > 0) call.refuse('gives its mask, which is not supported');
-  if (call.numbers(2)?.[0]) call.refuse('is in training mode; export the network in eval mode');
   const rate = call.numbers(1)?.[0] ?? call.real('ratio', 0.5);
+  const training = call.opset < 7 ? call.integer('is_test', 0) === 0 : call.numbers(2)?.[0];
+  if (training && rate !== 0) call.refuse('is in training mode; export the network in eval mode');
   if (!(rate >= 0 && rate < 1)) call.refuse(`drops a share of ${rate}; a number from 0 to below 1 is due`);
   return call.layer('dropout', [x.value], { rate }, x);
 }

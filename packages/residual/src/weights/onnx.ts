@@ -56,7 +56,9 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
     [...model.tensors.values()].filter(({ place }) => place.kind !== 'beside'),
   );
 
-  const opset = opsets.get('') ?? opsets.get('ai.onnx') ?? 1;
+  // From IR version 3 on a model names its opsets, behind the graph: without them its end is missing.
+  const opset = opsets.get('') ?? opsets.get('ai.onnx') ?? (irVersion < 3 ? 1 : undefined);
+  if (opset === undefined) throw damaged(source, 'it names no opset of the standard operators');
   const metadata: Metadata = {
     ...Object.fromEntries(properties),
     producer: `${producer} ${version}`.trim(),
