@@ -184,4 +184,5 @@ export function refusal(node: OnnxNode, why: string): ResidualError {
 }
 
 /** A piece of the file for a message. */
-export const short = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+export const short = (text: string): string =>
+  (text.length > 80 ? `${text.slice(0, 80)}…` : text).replace(/[\p{Cc}\u2028\u2029]/gu, ' ');

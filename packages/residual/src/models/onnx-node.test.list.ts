@@ -27,7 +27,7 @@ const groups: Readonly<Record<string, readonly string[]>> = {
     'test_mul_uint8',
   ],
   'optional values and sequences are not tensors': ['test_identity_opt', 'test_identity_sequence'],
-  'its expected numbers come from a width of 2.4 columns, later corrected in ONNX; ONNX Runtime computes what we do': [
+  'its expected numbers come from a width of 2.4 columns, where the result has 2; ONNX Runtime computes what we do': [
     'test_resize_downsample_scales_linear_align_corners',
   ],
   'cubic interpolation: no ResNet has it': [

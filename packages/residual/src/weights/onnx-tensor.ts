@@ -73,7 +73,7 @@ export async function placeTensor(proto: Protobuf, { begin, end }: Field, givenN
     else if (field.number === 2) type = field.value;
     else if (field.number === 3)
       throw unsupported(source, `tensor ${name ?? ''} is stored in segments, which is not read`);
-    else if (field.number === 8) name ??= await proto.text(field);
+    else if (field.number === 8) name ??= await proto.name(field);
     else if (field.number === 13) external.set(...(await readEntry(proto, field)));
     else if (field.number === 14) outside = field.value === 1;
     else if ([floatData, int32Data, int64Data, rawData, doubleData].includes(field.number)) {
@@ -146,7 +146,7 @@ export async function readEntry(
 ): Promise<[key: string, value: string]> {
   let [key, value] = ['', ''];
   for await (const field of proto.fields(begin, end))
-    if (field.number === 1) key = await proto.text(field);
+    if (field.number === 1) key = await proto.name(field);
     else if (field.number === 2) value = await proto.text(field, most);
   return [key, value];
 }

@@ -40,8 +40,8 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
   let [irVersion, producer, version] = [0, '', ''];
   for await (const field of proto.fields(0, source.size)) {
     if (field.number === 1) irVersion = field.value;
-    else if (field.number === 2) producer = await proto.text(field);
-    else if (field.number === 3) version = await proto.text(field);
+    else if (field.number === 2) producer = await proto.name(field);
+    else if (field.number === 3) version = await proto.name(field);
     else if (field.number === 7) graph = field;
     else if (field.number === 8) opsets.set(...(await readOpset(proto, field)));
     else if (field.number === 14) properties.push(await readEntry(proto, field, longestProperty));
@@ -84,7 +84,7 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
 async function readOpset(proto: Protobuf, { begin, end }: Field): Promise<[domain: string, version: number]> {
   let [domain, version] = ['', 0];
   for await (const field of proto.fields(begin, end))
-    if (field.number === 1) domain = await proto.text(field);
+    if (field.number === 1) domain = await proto.name(field);
     else if (field.number === 2) version = field.value;
   return [domain, version];
 }
@@ -97,7 +97,7 @@ async function readGraph(proto: Protobuf, { begin, end }: Field, beside: Beside)
   const nodes: Field[] = [];
   for await (const field of proto.fields(begin, end)) {
     if (field.number === 1) nodes.push(field);
-    else if (field.number === 2) model.name = await proto.text(field);
+    else if (field.number === 2) model.name = await proto.name(field);
     else if (field.number === 5) addTensor(source, model, await placeTensor(proto, field));
     else if (field.number === 11) model.inputs.push(await readInput(proto, field));
     else if (field.number === 12) model.outputs.push((await readInput(proto, field)).name);
@@ -122,7 +122,7 @@ async function readInput(proto: Protobuf, input: Field): Promise<OnnxInput> {
   let name = '';
   let shape: (number | undefined)[] | undefined;
   for await (const field of proto.fields(input.begin, input.end)) {
-    if (field.number === 1) name = await proto.text(field);
+    if (field.number === 1) name = await proto.name(field);
     if (field.number !== 2) continue;
     for await (const tensor of proto.fields(field.begin, field.end))
       if (tensor.number === 1)
@@ -148,11 +148,11 @@ async function readNode(proto: Protobuf, node: Field, model: Model, beside: Besi
   const tensors = new Map<string, Placed>();
   let [name, type, domain] = ['', '', ''];
   for await (const field of proto.fields(node.begin, node.end)) {
-    if (field.number === 1) inputs.push(await proto.text(field));
-    else if (field.number === 2) outputs.push(await proto.text(field));
-    else if (field.number === 3) name = await proto.text(field);
-    else if (field.number === 4) type = await proto.text(field);
-    else if (field.number === 7) domain = await proto.text(field);
+    if (field.number === 1) inputs.push(await proto.name(field));
+    else if (field.number === 2) outputs.push(await proto.name(field));
+    else if (field.number === 3) name = await proto.name(field);
+    else if (field.number === 4) type = await proto.name(field);
+    else if (field.number === 7) domain = await proto.name(field);
     else if (field.number === 5) {
       const { name, value } = await readAttribute(proto, field, outputs[0] ?? '');
       if ('place' in value) tensors.set(name, value);
@@ -175,7 +175,7 @@ async function readAttribute(proto: Protobuf, { begin, end }: Field, output: str
   let tensor: Placed | undefined;
   const list: number[] = [];
   for await (const field of proto.fields(begin, end)) {
-    if (field.number === 1) name = await proto.text(field);
+    if (field.number === 1) name = await proto.name(field);
     else if (field.number === 2) [plain] = await proto.floats(field);
     else if (field.number === 3) plain = field.value;
     else if (field.number === 4)
@@ -186,7 +186,7 @@ async function readAttribute(proto: Protobuf, { begin, end }: Field, output: str
     else if (field.number === 8) list.push(...(await proto.integers(field)));
     else if (field.number === 9 || field.number === 10) plain = { other: 'a list of texts or tensors' };
     else if (field.number === 22 || field.number === 23) plain = { other: 'sparse tensors' };
-    else if (field.number === 21) plain = { other: `the argument ${await proto.text(field)} of a function` };
+    else if (field.number === 21) plain = { other: `the argument ${await proto.name(field)} of a function` };
   }
   return { name, value: tensor ?? { plain: list.length > 0 ? list : plain } };
 }

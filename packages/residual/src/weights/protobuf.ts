@@ -16,6 +16,8 @@ export interface Protobuf {
   readonly source: ByteSource;
   /** The fields of the message that stands at `begin … end`. */
   fields(begin: number, end: number): AsyncGenerator<Field, void, undefined>;
+  /** A name: short, and of one line. */
+  name(field: Field): Promise<string>;
   /** `most`: bytes that it may have. */
   text(field: Field, most?: number): Promise<string>;
   /** Whole numbers of a repeated field, packed or not. */
@@ -74,6 +76,11 @@ export function openProtobuf(source: ByteSource): Protobuf {
   return {
     source,
     fields,
+    async name(field) {
+      const name = new TextDecoder().decode(await contents(field));
+      if (/[\p{Cc}\u2028\u2029]/u.test(name)) throw damaged(source, `the name "${name}" holds control characters`);
+      return name;
+    },
     text: async (field, most) => new TextDecoder().decode(await contents(field, most)),
     async integers(field) {
       if (field.wire === 'varint') return [field.value];
