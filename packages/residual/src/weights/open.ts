@@ -37,6 +37,7 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
   if (begins(head, '\x89HDF\r\n\x1a\n')) return (await import('./keras.js')).openKeras(source);
   if (head[0] === 0x80 && [2, 11].some((at) => begins(head, legacyMagic, at)))
     return (await import('./torch-legacy.js')).openTorchLegacy(source);
+  if (begins(head, 'ustar', 257)) return openTarred(source);
   const text = String.fromCharCode(...head.subarray(0, 512));
   const other = others.find(({ is }) => is(head, text));
   if (other) throw unsupported(source, other.say);
@@ -68,10 +69,6 @@ const others: readonly { readonly is: (head: Uint8Array, text: string) => boolea
   {
     is: (_, text) => /^\s*<(!doctype|html|\?xml|head|script)/i.test(text),
     say: 'it is a web page, not weights; the address leads to a page or a login, open it in a browser',
-  },
-  {
-    is: (head) => begins(head, 'ustar', 257),
-    say: 'it is a tar archive; if it is a PyTorch file of 2016/17, that container is not supported yet: load it in PyTorch 1 and save it again',
   },
   { is: (head) => begins(head, '\x1f\x8b'), say: 'it is packed with gzip; unpack it first (gunzip)' },
   { is: (head) => begins(head, 'BZh'), say: 'it is packed with bzip2; unpack it first (bunzip2)' },
@@ -115,6 +112,21 @@ async function openZipped(source: ByteSource): Promise<Checkpoint> {
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
     throw unsupported(source, 'it is a NumPy archive (.npz), which is not supported; save the weights as safetensors');
   return openTorchZip(source, members);
+}
+
+/** A tar is PyTorch's container of 2016/17, or an archive that somebody packed weights into. */
+async function openTarred(source: ByteSource): Promise<Checkpoint> {
+  const [{ readTar }, { missingMembers, openTorchTar }] = await Promise.all([
+    import('./tar.js'),
+    import('./torch-tar.js'),
+  ]);
+  const members = await readTar(source);
+  if (missingMembers(members).length < 4) return openTorchTar(source, members);
+  const names = [...members.keys()].slice(0, 5).join(', ');
+  throw unsupported(
+    source,
+    `it is a tar archive, but not of PyTorch's sys_info, pickle, tensors and storages (it holds ${names || 'no file'}); unpack it and give the weight file in it`,
+  );
 }
 
 /** A bare pickle is no checkpoint; what it names decides whether it is refused as unsafe or as something else. */
