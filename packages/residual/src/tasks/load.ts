@@ -11,6 +11,7 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
 import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
@@ -31,6 +32,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  part?: string | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -79,9 +82,11 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+  const chosen = choosePart(opened, options.part);
+  const { checkpoint } = chosen;
   const found = understand(checkpoint);
-  const notes: string[] = [];
+  const notes = partNotes(chosen, file);
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
   const architecture = record?.architecture ?? network.architecture;
