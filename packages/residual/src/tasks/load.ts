@@ -250,7 +250,7 @@ function refuseNames(from: string): void {
 
 const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
-    ? from.replace(/^.*[/\\]/, '')
+    ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
       ? from.pathname.replace(/^.*\//, '')
       : 'weights';

@@ -1,5 +1,5 @@
 import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
@@ -53,6 +53,7 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     name: path,
     size,
     path,
+    beside: (name) => openFile(join(dirname(path), name)),
     async readInto(target, offset) {
       try {
         for (let done = 0; done < target.length; ) {
@@ -69,7 +70,24 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
 }
 
 /**
- * The same without waiting, for a thread of its own, with which the descriptor is closed.
+ * What is in a folder, and how its files are opened; undefined when there is no folder of that name.
+ * @throws FILE when it may not be listed.
+ */
+export async function openFolder(
+  from: string | URL,
+): Promise<{ names: readonly string[]; open(name: string): Promise<ByteSource> } | undefined> {
+  const path = typeof from === 'string' ? from : fileURLToPath(from);
+  const stats = await stat(path).catch(() => undefined);
+  if (!stats?.isDirectory()) return undefined;
+  try {
+    return { names: await readdir(path), open: (name) => openFile(join(path, name)) };
+  } catch (error) {
+    throw fileError(path, error);
+  }
+}
+
+/**
+ * `openFile` without waiting, for a thread of its own, with which the descriptor is closed.
  * @throws FILE
  */
 export function openSync(path: string): SyncSource {

@@ -2,12 +2,12 @@ import { ResidualError } from '../errors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type ByteSource, blobSource, bytesSource, readBytes, unsupported } from './source.js';
 
-/** A path (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
+/** A path of a file or folder (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
 export type CheckpointInput = string | URL | Uint8Array | Blob | ByteSource;
 
 /**
  * Opens a weight file of any known format, told apart by its content, never by its name. Readers are imported when
- * their format turns up.
+ * their format turns up. A folder stands for the one weight file in it, an index of shards for its files.
  * @param input a source given here is closed with the
  * checkpoint, or at once when it is refused.
  * @throws FILE when it cannot be read; WEIGHTS_FORMAT when it is damaged or something else, saying what it looks like;
@@ -23,14 +23,29 @@ export async function openCheckpoint(input: CheckpointInput): Promise<Checkpoint
   }
 }
 
+/** A file that an index names; another index would lead on, perhaps in a circle. */
+async function openShard(source: ByteSource): Promise<Checkpoint> {
+  try {
+    return await openByContent(source, true);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 async function sourceOf(input: CheckpointInput): Promise<ByteSource> {
-  if (typeof input === 'string' || input instanceof URL) return (await import('#file')).openFile(input);
+  if (typeof input === 'string' || input instanceof URL) {
+    const { openFile, openFolder } = await import('#file');
+    const folder = await openFolder(input);
+    if (!folder) return openFile(input);
+    return folder.open((await import('./folder.js')).weightFileOf(String(input), folder.names));
+  }
   if (input instanceof Uint8Array) return bytesSource(input);
   if (input instanceof Blob) return blobSource(input, 'name' in input ? String(input.name) : 'blob');
   return input;
 }
 
-async function openByContent(source: ByteSource): Promise<Checkpoint> {
+async function openByContent(source: ByteSource, isShard = false): Promise<Checkpoint> {
   if (source.size === 0) throw unsupported(source, 'the file is empty; fetch it again');
   const head = await readBytes(source, 0, Math.min(4096, source.size));
   if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06')) return openZipped(source);
@@ -39,6 +54,11 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
     return (await import('./torch-legacy.js')).openTorchLegacy(source);
   if (begins(head, 'ustar', 257)) return openTarred(source);
   const text = String.fromCharCode(...head.subarray(0, 512));
+  // The length that begins a safetensors file has zeros among its eight bytes.
+  if (/^\s*\{/.test(text) && !head.subarray(0, 8).includes(0)) {
+    if (isShard) throw unsupported(source, 'it is an index or another JSON file where an index names a weight file');
+    return (await import('./sharded.js')).openSharded(source, openShard);
+  }
   const other = others.find(({ is }) => is(head, text));
   if (other) throw unsupported(source, other.say);
   if (head[8] === 0x7b) return (await import('./safetensors.js')).openSafetensors(source);
@@ -46,7 +66,7 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
   const hex = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw unsupported(
     source,
-    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5)`,
+    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5, .keras)`,
   );
 }
 
