@@ -125,7 +125,7 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
 function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
-  const keras = checkpoint.format === 'keras-h5';
+  const keras = checkpoint.format.startsWith('keras');
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
     prefix: '',

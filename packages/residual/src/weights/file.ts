@@ -87,19 +87,20 @@ export async function openFolder(
 }
 
 /**
- * `openFile` without waiting, for a thread of its own, with which the descriptor is closed.
+ * `openFile` without waiting, or a part of a file, for a thread of its own, with which the descriptor is closed.
  * @throws FILE
  */
-export function openSync(path: string): SyncSource {
+export function openSync(path: string, part?: { readonly start: number; readonly size: number }): SyncSource {
   try {
     checkOrdinary(statSync(path));
     const descriptor = openDescriptor(path, 'r');
+    const start = part?.start ?? 0;
     return {
       name: path,
-      size: fstatSync(descriptor).size,
+      size: part?.size ?? fstatSync(descriptor).size,
       readInto(target, offset) {
         for (let done = 0; done < target.length; ) {
-          const count = readSync(descriptor, target, done, target.length - done, offset + done);
+          const count = readSync(descriptor, target, done, target.length - done, start + offset + done);
           if (count === 0) throw fileError(path, new Error(`it ends at byte ${offset + done}`));
           done += count;
         }

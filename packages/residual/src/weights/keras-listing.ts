@@ -10,6 +10,8 @@ export interface KerasListing {
   /** Tensor by name, `layer/weight_name`, with its place in the file. */
   readonly tensors: readonly (TensorInfo & { readonly name: string; readonly path: string })[];
   readonly metadata: Metadata;
+  /** A file of Keras 3, whose variables have numbers: the folders of variables, and the names that newer versions note there. */
+  readonly variables?: ReadonlyMap<string, string | undefined>;
 }
 
 /**
@@ -22,6 +24,7 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
   const whole = file.kind('/model_weights') === 'group';
   const root = whole ? '/model_weights' : '/';
   const layers = nameList(file, root, 'layer_names');
+  if (!whole && !layers && file.kind('/vars') === 'group') return listVariables(file);
   const about = (name: string) => file.attribute('/', name) ?? (whole ? file.attribute(root, name) : undefined);
   const config = file.attribute('/', 'model_config');
   const metadata = {
@@ -60,6 +63,22 @@ function byLayer(file: HdfFile, root: string, layers: readonly string[], source:
     }
   }
   return [...tensors.values()];
+}
+
+/** The file of Keras 3's `save_weights`: datasets `…/vars/0`, numbered in each folder, behind one for the model itself. */
+function listVariables(file: HdfFile): KerasListing {
+  const tensors = byPath(file).filter(({ name }) => !/^(optimizer|metrics)\/|(^|\/)seed_generator\//.test(name));
+  const folders = new Set(tensors.map(({ path }) => path.replace(/\/[^/]*$/, '')));
+  const noted = (folder: string) => {
+    const name = file.attribute(folder, 'name');
+    return typeof name === 'string' && name !== '' ? name : undefined;
+  };
+  return {
+    reason: 'HDF5 with vars: weights of Keras 3',
+    tensors,
+    metadata: {},
+    variables: new Map([...folders].map((folder) => [folder, noted(folder)])),
+  };
 }
 
 function byPath(file: HdfFile): KerasListing['tensors'] {

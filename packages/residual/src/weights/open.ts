@@ -121,17 +121,13 @@ const others: readonly { readonly is: (head: Uint8Array, text: string) => boolea
 
 /** A zip is a PyTorch file, or one of the things that are zips too. */
 async function openZipped(source: ByteSource): Promise<Checkpoint> {
-  const { openTorchZip, openZip } = await import('./torch-zip.js');
-  const members = await openZip(source);
+  const members = await (await import('./zip.js')).openZip(source);
+  const { isKerasArchive, openKerasArchive } = await import('./keras-archive.js');
+  if (isKerasArchive(members)) return openKerasArchive(source, members);
   const names = [...members.keys()];
-  if (members.has('model.weights.h5') || (members.has('config.json') && members.has('metadata.json')))
-    throw unsupported(
-      source,
-      'it is a Keras 3 archive (.keras), which is not supported yet; in Python: keras.models.load_model(path).save("model.h5")',
-    );
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
     throw unsupported(source, 'it is a NumPy archive (.npz), which is not supported; save the weights as safetensors');
-  return openTorchZip(source, members);
+  return (await import('./torch-zip.js')).openTorchZip(source, members);
 }
 
 /** A tar is PyTorch's container of 2016/17, or an archive that somebody packed weights into. */
