@@ -146,8 +146,9 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   }
   if (found.described) {
     const graph = found.described();
+    const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
-    return { graph, naming, architecture: graph.name };
+    return { graph, naming, architecture: graph.name, ...config };
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };

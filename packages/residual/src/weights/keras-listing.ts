@@ -35,20 +35,38 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
   };
   return {
     reason: `HDF5 ${whole ? 'with /model_weights' : layers ? 'with layer_names' : 'without layer_names: datasets by path'}`,
-    tensors: layers ? byLayer(file, root, layers, source) : byPath(file),
+    tensors: layers ? byLayer(file, root, layers, source, modelNames(metadata.model_config)) : byPath(file),
     metadata: Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined)),
   };
 }
 
-function byLayer(file: HdfFile, root: string, layers: readonly string[], source: Named): KerasListing['tensors'] {
+/** The layers of a model that are models themselves. */
+function modelNames(config: unknown): ReadonlySet<unknown> {
+  const layers = isRecord(config) && isRecord(config.config) ? config.config.layers : undefined;
+  const models = (Array.isArray(layers) ? layers : []).filter(
+    (layer) => isRecord(layer) && isRecord(layer.config) && Array.isArray(layer.config.layers),
+  );
+  return new Set(models.map(({ config }) => config.name));
+}
+
+/** @param models names of layers that are models: their group lists the weights of their layers, under those names. */
+function byLayer(
+  file: HdfFile,
+  root: string,
+  layers: readonly string[],
+  source: Named,
+  models: ReadonlySet<unknown>,
+): KerasListing['tensors'] {
   const tensors = new Map<string, KerasListing['tensors'][number]>();
   for (const layer of layers) {
     const group = join(root, layer);
     const weights = nameList(file, group, 'weight_names');
     if (!weights && file.kind(group) !== 'group')
       throw damaged(source, `its layer_names list ${layer}, which is not there`);
+    const owners = new Set(weights?.map((weight) => weight.split('/').at(-2)));
+    const isModel = models.has(layer) || (owners.size > 1 && !owners.has(layer));
     for (const weight of weights ?? []) {
-      const name = `${layer}/${weight}`;
+      const name = isModel && !owners.has(undefined) ? weight.split('/').slice(-2).join('/') : `${layer}/${weight}`;
       const path = join(group, weight);
       const info = file.dataset(path);
       if (!info && file.kind(path) === undefined)
@@ -107,3 +125,6 @@ function nameList(file: HdfFile, path: string, name: string): readonly string[] 
 }
 
 const join = (group: string, name: string): string => `${group === '/' ? '' : group}/${name}`;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -84,20 +84,6 @@ describe('openCheckpoint', () => {
     expect((await refusal(openCheckpoint(path))).message).toContain('zeros');
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1e6);
   });
-
-  test.skipIf(!shared)('the odd files of others', async () => {
-    const message = async (name: string) => (await refusal(openCheckpoint(join(shared!, 'weights/odd', name)))).message;
-    expect(await message('light_resnet50.onnx')).toContain('ONNX');
-    expect(await message('resnet2b-cifar10.onnx')).toContain('ONNX');
-    expect(await message('nested-dense.keras')).toContain('.keras');
-    expect(await message('resnet50-19c8e357.truncated.pth')).toContain(
-      'member storages of the tar should have 102454237 bytes but 313856 are left of the 358400 of the file; it is damaged or cut off',
-    );
-    expect(await message('keras2015-resnet50-notop.truncated.h5')).toContain('94653016');
-    const checkpoint = await openCheckpoint(join(shared!, 'weights/odd/resnet2b-cifar10.zip.pth'));
-    expect(checkpoint).toMatchObject({ format: 'torch-zip', reason: 'a zip with archive/data.pkl' });
-    await checkpoint.close();
-  });
 });
 
 /** Small files of every format, each with a nested dictionary, several types and a view. */
