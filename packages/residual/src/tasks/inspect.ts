@@ -41,7 +41,7 @@ export interface Inspection {
 export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { naming, architecture, described } = understand(checkpoint);
+    const { naming, architecture, described, record } = understand(checkpoint);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -54,7 +54,8 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
