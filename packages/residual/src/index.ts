@@ -51,6 +51,7 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';

@@ -48,8 +48,8 @@ export function recordOf({ graph, record }: Savable, dialect: string = ownSpelli
 const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
   JSON.stringify(resnet(config, graph.name)) === JSON.stringify(graph);
 
-/** Weights that a diverged training left must not be handed on. */
-function checkWeights({ graph, weights }: Savable): void {
+/** Weights that a diverged training left must not be handed on. @throws NUMERICS */
+export function checkWeights({ graph, weights }: Savable): void {
   for (const { name } of graph.parameters) {
     const found = weights.get(name);
     if (!found?.data.every(Number.isFinite))
