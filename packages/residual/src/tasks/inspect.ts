@@ -47,7 +47,7 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
-    const { naming, architecture, described } = understand(taken);
+    const { naming, architecture, described, record } = understand(taken);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -60,7 +60,8 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: naming?.prefix ?? '',
