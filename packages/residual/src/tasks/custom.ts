@@ -54,16 +54,37 @@ export function choosePlan(
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
   const name = customaryPreset(config, naming.dialect);
-  if (name === 'torchvision')
+  if (name === 'torchvision-bicubic')
+    notes.push(
+      `${file}: prepared with resize 256 bicubic and crop 224; many of these weights want another crop, which their config.json says`,
+    );
+  if (naming.dialect === 'torchvision' && name === 'torchvision')
     notes.push(
       `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
   return { preprocess: name, plan: preset(name, size) };
 }
 
+/** What pictures are customarily prepared with, by who writes such files. */
 function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
-  if (dialect === 'torchvision') return config.stem === 'cifar' ? 'cifar' : 'torchvision';
-  return config.block === 'preActivation' ? 'tf' : 'caffe';
+  switch (dialect) {
+    case 'keras':
+    case 'keras2015':
+      return config.block === 'preActivation' ? 'tf' : 'caffe';
+    case 'caffe':
+    case 'detectron2':
+      return 'msra';
+    case 'timm':
+    case 'huggingface':
+      return 'torchvision-bicubic';
+    case 'torchvision':
+    case 'mmpretrain':
+    case 'moco':
+    case 'dino':
+      return config.stem === 'cifar' ? 'cifar' : 'torchvision';
+    default:
+      return dialect satisfies never;
+  }
 }
 
 /** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */
