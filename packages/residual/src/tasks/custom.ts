@@ -2,7 +2,7 @@ import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
-import type { Decoding, Plan } from '../image/plan.js';
+import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
@@ -33,6 +33,7 @@ export function choosePlan(
   const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
   if (typeof options.preprocess === 'object') {
     const plan = options.decode ? withDecoding(options.preprocess, options.decode) : options.preprocess;
+    checkPlan(plan);
     return { preprocess: 'custom', plan };
   }
   if (options.preprocess !== undefined)
