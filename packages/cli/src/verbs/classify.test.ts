@@ -68,12 +68,26 @@ test.each([
   [['--model', 'resnet8-cifar11', cat], 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
   [[...bundled, '--preprocess', 'cafe', cat], 'UNKNOWN_NAME', 'unknown preset "cafe"; did you mean "caffe"?'],
   [[...bundled, '--save-input', 'seen.png', cat, ship], 'ARGUMENT', '--save-input takes one picture but received 2'],
+  [
+    [...bundled, '--save-input', 'seen.jpg', cat],
+    'ARGUMENT',
+    'expected a name that ends in .png but received seen.jpg',
+  ],
   [[], 'ARGUMENT', "missing required argument 'pictures'"],
 ])('%j is refused', async (args, code, message) => {
   const { status, out, err } = await residual('classify', ...args);
   expect({ status, out }).toEqual({ status: 2, out: '' });
   expect(err).toMatch(new RegExp(`^residual: \\[${code}\\] [^\\n]*\\n$`));
   expect(err).toContain(message);
+});
+
+test('what --save-input cannot write is told before the work', async () => {
+  const target = join(folder, 'absent', 'seen.png');
+  expect(await residual('classify', '--weights', 'absent.pth', '--save-input', target, cat)).toEqual({
+    status: 1,
+    out: '',
+    err: `residual: [FILE] ${target}: cannot be written: no such file or folder\n`,
+  });
 });
 
 test('labels must be as many as the classes', async () => {

@@ -9,7 +9,7 @@ import {
 } from 'residual';
 import { bars } from '../bars.js';
 import type { Context } from '../context.js';
-import { readText, writeWhole } from '../files.js';
+import { checkWritable, readText, writeWhole } from '../files.js';
 import type { classifyFlags, OptionsOf } from '../flags.js';
 import { expandInputs } from '../inputs.js';
 import { startProgress } from '../progress.js';
@@ -25,8 +25,7 @@ export async function run(args: readonly string[], options: Options, { signal, r
   const { files, errors } = await expandInputs(args);
   for (const error of errors) report(error);
   if (files.length === 0) return 1;
-  if (options.saveInput !== undefined && files.length > 1)
-    throw new ResidualError('ARGUMENT', `--save-input takes one picture but received ${files.length}`);
+  if (options.saveInput !== undefined) await checkSaveInput(options.saveInput, files.length);
 
   classify.warm();
   await using model = await open(options);
@@ -52,6 +51,17 @@ export async function run(args: readonly string[], options: Options, { signal, r
     progress.stop();
   }
   return failed === 0 ? 0 : 1;
+}
+
+/** What would fail after the work fails before it. @throws ARGUMENT, FILE */
+async function checkSaveInput(file: string, pictures: number): Promise<void> {
+  if (pictures > 1) throw new ResidualError('ARGUMENT', `--save-input takes one picture but received ${pictures}`);
+  if (!/\.png$/i.test(file))
+    throw new ResidualError(
+      'ARGUMENT',
+      `--save-input writes a PNG: expected a name that ends in .png but received ${file}`,
+    );
+  await checkWritable(file);
 }
 
 /** The model that --model and --weights name. None is chosen for the user: the classes would change without a word. */
