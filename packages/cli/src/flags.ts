@@ -1,4 +1,4 @@
-import { nearest, ResidualError } from 'residual/errors';
+import { ResidualError } from 'residual/errors';
 
 /** One option of a verb. Without `parse` it is a switch; with it, `value` names the argument in the help. */
 export interface Flag {
@@ -43,13 +43,12 @@ export const number =
   };
 
 /** One of a few words. */
-export const oneOf =
+const oneOf =
   <const Word extends string>(...words: readonly Word[]) =>
   (text: string, flag: string): Word => {
     const word = words.find((known) => known === text);
     if (word !== undefined) return word;
-    const near = nearest(text, words);
-    throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text, near && `; did you mean ${near}?`);
+    throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text);
   };
 
 /** Sides of a picture in pixels: `224`, or height and width as `192x256`. */
@@ -67,8 +66,8 @@ export const text = (given: string, flag: string): string => {
   throw refused('a name or a path', flag, given);
 };
 
-const refused = (expected: string, flag: string, received: string, hint = '') =>
-  new ResidualError('ARGUMENT', `Expected ${expected} for ${flag} but received ${received || 'nothing'}${hint}`, {
+const refused = (expected: string, flag: string, received: string) =>
+  new ResidualError('ARGUMENT', `Expected ${expected} for ${flag} but received ${received || 'nothing'}`, {
     flag,
     received,
   });

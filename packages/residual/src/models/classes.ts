@@ -38,6 +38,12 @@ export const cifar10Classes: readonly ClassLabel[] = [
 export function parseClasses(text: string, file = 'labels'): readonly ClassLabel[] {
   const trimmed = text.trim();
   if (!trimmed) throw new ResidualError('CLASSES', `${file} is empty; give one label a line or a JSON list`, { file });
+  if (/(?![\t\r\n\f\v])\p{Cc}|\ufffd/u.test(trimmed))
+    throw new ResidualError(
+      'CLASSES',
+      `${file} is no text in UTF-8: it holds control characters or broken ones; give a text file with one label a line or a JSON list`,
+      { file },
+    );
   if (!/^[[{]/.test(trimmed)) return trimmed.split(/\r?\n/).map((line) => toLabel(line.trim(), file));
   let json: unknown;
   try {
