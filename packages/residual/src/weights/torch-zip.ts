@@ -60,7 +60,7 @@ async function placeOf(source: ByteSource, entry: ZipEntry): Promise<number> {
 }
 
 /** A whole member of at most `limit` bytes, inflated where it is deflated. */
-export async function readMember(source: ByteSource, entry: ZipEntry, limit: number): Promise<Uint8Array> {
+async function readMember(source: ByteSource, entry: ZipEntry, limit: number): Promise<Uint8Array> {
   if (entry.size > limit)
     throw damaged(source, `member ${entry.name} claims ${entry.size} bytes, above the limit of ${limit}`);
   if (entry.compressionMethod === 0) return readBytes(source, await placeOf(source, entry), entry.size);
