@@ -102,6 +102,8 @@ export const classifyFlags = {
   preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
   decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },
   labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  classes: { value: 'names', help: 'choose among these of its classes: a file, or names with commas', parse: text },
+  score: { help: 'the folders of the pictures are named after their classes: count the right answers' },
   size: { value: 'pixels', help: 'build the network for another size, as 64 or 192x256', parse: size },
   explainPreprocessing: { help: 'print each step with its sizes for each picture' },
   saveInput: { value: 'file', help: 'write what the network saw of the picture as a PNG', parse: text },

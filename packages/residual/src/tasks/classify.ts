@@ -23,6 +23,11 @@ export interface ClassifyOptions {
   readonly top?: number;
   /** Leave out classes below this probability. */
   readonly minProbability?: number;
+  /**
+   * Choose among these classes only, by index: `matchClasses(['tench', 'tusker'], classesOf(model))`. Probabilities stay
+   * as the model gave them, among all its classes: that none of these is likely should show.
+   */
+  readonly only?: readonly number[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,7 +44,7 @@ export type Row =
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
-  checkOptions(options);
+  checkOptions(model, options);
   prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(picture)
@@ -61,7 +66,7 @@ async function* each(
   options: ClassifyOptions & { readonly batch?: number } = {},
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
-  checkOptions(options);
+  checkOptions(model, options);
   prepareAhead(model);
   const { batch = 1, signal } = options;
   const running: Promise<Row[]>[] = [];
@@ -136,9 +141,9 @@ function rank(model: Model, output: Tensor, row: number, options: ClassifyOption
  */
 export function rankRow(
   values: Float32Array,
-  options: { logits: boolean; classes?: readonly ClassLabel[] | undefined; top?: number; minProbability?: number },
+  options: Omit<ClassifyOptions, 'signal'> & { logits: boolean; classes?: readonly ClassLabel[] | undefined },
 ): Prediction[] {
-  const { logits, classes, top = 5, minProbability = 0 } = options;
+  const { logits, classes, top = 5, minProbability = 0, only } = options;
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new ResidualError(
@@ -147,7 +152,8 @@ export function rankRow(
       { index: bad },
     );
   const probabilities = logits ? softmax(values) : Float64Array.from(values);
-  return Array.from(probabilities, (probability, index) => ({ index, probability }))
+  const indices = only === undefined ? probabilities.keys() : new Set(only);
+  return Array.from(indices, (index) => ({ index, probability: probabilities[index] }))
     .sort((a, b) => b.probability - a.probability || a.index - b.index)
     .slice(0, top)
     .filter(({ probability }) => probability >= minProbability)
@@ -196,13 +202,20 @@ function toTensor(inputs: readonly { input: Float32Array; height: number; width:
 const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
 
 /** @throws ARGUMENT */
-function checkOptions({ top = 5, minProbability = 0, batch = 1 }: ClassifyOptions & { batch?: number }): void {
-  const refuse = (expected: string, name: string, received: number) => {
+function checkOptions(model: Model, options: ClassifyOptions & { batch?: number }): void {
+  const { top = 5, minProbability = 0, batch = 1, only } = options;
+  const refuse = (expected: string, name: string, received: number | string) => {
     throw new ResidualError('ARGUMENT', `expected ${expected} for ${name} but received ${received}`);
   };
   if (!Number.isInteger(top) || top < 1) refuse('a positive integer', 'top', top);
   if (!Number.isInteger(batch) || batch < 1) refuse('a positive integer', 'batch', batch);
   if (!(minProbability >= 0 && minProbability <= 1)) refuse('a number from 0 to 1', 'minProbability', minProbability);
+  if (only === undefined) return;
+  if (only.length === 0) refuse('indices of classes', 'only', 'none');
+  const classes = outputsOf(model.graph) ?? 0;
+  for (const index of only)
+    if (!Number.isInteger(index) || index < 0 || index >= classes)
+      refuse(`indices of classes from 0 to ${classes - 1}`, 'only', index);
 }
 
 function requireClassifier(model: Model): void {

@@ -1,4 +1,3 @@
-import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
@@ -68,21 +67,6 @@ export async function customaryLabels(
     return cifar10Classes;
   }
   return undefined;
-}
-
-/** @throws CLASSES when labels and outputs differ in number. */
-export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Graph, file: string): void {
-  const classes = outputsOf(graph);
-  if (!labels || classes === undefined || labels.length === classes) return;
-  throw new ResidualError(
-    'CLASSES',
-    `${file}: the model has ${classes} classes but ${labels.length} label${labels.length === 1 ? ' was' : 's were'} given`,
-    {
-      file,
-      expected: classes,
-      received: labels.length,
-    },
-  );
 }
 
 /** The number of a classifier's outputs; undefined for a network that ends in features. */

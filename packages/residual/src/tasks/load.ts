@@ -12,7 +12,8 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
-import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
@@ -99,9 +100,8 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
 
   const { preprocess = record?.preprocess, decode } = options;
   const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known = record?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
-  const labels = options.labels ?? (replace.size ? undefined : known);
-  checkLabels(labels, graph, file);
+  const known = replace.size ? undefined : (record?.classes ?? (await customaryLabels(network, file, notes)));
+  const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
