@@ -6,7 +6,10 @@ export interface Flag {
   readonly short?: string;
   readonly value?: string;
   readonly preset?: string | number;
-  readonly parse?: (text: string, flag: string) => unknown;
+  readonly parse?: ((text: string, flag: string) => unknown) & {
+    /** All that it takes, where these are a few words. */
+    readonly words?: readonly string[];
+  };
 }
 
 /** The options of a verb by their name in camel case: `minProbability` is `--min-probability`. */
@@ -43,13 +46,14 @@ export const number =
   };
 
 /** One of a few words. */
-const oneOf =
-  <const Word extends string>(...words: readonly Word[]) =>
-  (text: string, flag: string): Word => {
+const oneOf = <const Word extends string>(...words: readonly Word[]) => {
+  const parse = (text: string, flag: string): Word => {
     const word = words.find((known) => known === text);
     if (word !== undefined) return word;
     throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text);
   };
+  return Object.assign(parse, { words });
+};
 
 /** Sides of a picture in pixels: `224`, or height and width as `192x256`. */
 export const size = (text: string, flag: string): number | readonly [height: number, width: number] => {
@@ -116,6 +120,10 @@ export const summaryFlags = {
   svg: { value: 'file', help: 'draw the blocks into a file', parse: text },
   json,
 } as const satisfies Flags;
+
+/** Shells that `residual completion` writes a script for. */
+export const shells = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof shells)[number];
 
 export const inspectFlags = {
   tensors: { help: 'list every tensor' },

@@ -60,7 +60,7 @@ test('every index, id and unique label of ImageNet is found in any order; five l
 
 test('what does not match is named, all of it, with the nearest label', () => {
   expect(refusal(['tench', 'elefant', 'crane', 'n99999999', '1000', 'maillot'])).toBe(
-    'class names: "elefant", "n99999999", "1000" are no classes of the model, which has 1000; ' +
+    'class names: "elefant" (nearest: "African_elephant"), "n99999999", "1000" are no classes of the model, which has 1000; ' +
       '"crane" (class 134, n02012849 crane or class 517, n03126707 crane), ' +
       '"maillot" (class 638, n03710637 maillot or class 639, n03710721 maillot) are ambiguous, give the index or the WordNet id',
   );

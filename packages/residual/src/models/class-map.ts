@@ -134,10 +134,12 @@ type Check = (
 const unmatched: Check = (names, found, classes) => {
   const lost = names.filter((_, i) => found[i].length === 0);
   if (lost.length === 0) return undefined;
-  const labels = classes.map(({ label }) => label);
+  // Labels and, for `elefant`, their words.
+  const labels = new Map(classes.flatMap(({ label }) => label.split(/[\s_,-]+/).map((word) => [word, label])));
+  for (const { label } of classes) labels.set(label, label);
   const hints = lost.slice(0, listed).map((name) => {
-    const near = fold(name).length > 2 ? nearest(name, labels) : undefined;
-    return `"${name}"${near === undefined ? '' : ` (nearest: "${near}")`}`;
+    const near = fold(name).length > 2 ? nearest(name, labels.keys()) : undefined;
+    return `"${name}"${near === undefined ? '' : ` (nearest: "${labels.get(near)}")`}`;
   });
   const are = lost.length === 1 ? 'is no class' : 'are no classes';
   return {
