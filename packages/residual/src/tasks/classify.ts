@@ -1,7 +1,7 @@
 import { aborted, ResidualError } from '../errors.js';
 import type { PictureInput } from '../image/pixels.js';
-import type { Preprocessed } from '../image/preprocess.js';
 import { preprocessAside, warmPixels } from '../image/thread.js';
+import type { Prepared } from '../image/worker.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { outputsOf } from './custom.js';
@@ -94,9 +94,9 @@ async function classifyGroup(model: Model, files: readonly string[], options: Cl
   const inputs = await Promise.all(
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
-  const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
+  const good = inputs.filter((input): input is Prepared => !(input instanceof ResidualError));
   // A plan need not fix the size: pictures go together with those of their own.
-  const places = new Map<Preprocessed, { output: Tensor; row: number }>();
+  const places = new Map<Prepared, { output: Tensor; row: number }>();
   for (const alike of bySize(good)) {
     const output = await scores(model, toTensor(alike), options);
     alike.forEach((input, row) => {
@@ -177,8 +177,8 @@ function batchOfOne(x: Tensor): Tensor {
   return x;
 }
 
-function bySize(inputs: readonly Preprocessed[]): Preprocessed[][] {
-  const sizes = new Map<string, Preprocessed[]>();
+function bySize(inputs: readonly Prepared[]): Prepared[][] {
+  const sizes = new Map<string, Prepared[]>();
   for (const input of inputs) {
     const size = `${input.height}×${input.width}`;
     sizes.set(size, [...(sizes.get(size) ?? []), input]);
@@ -186,8 +186,8 @@ function bySize(inputs: readonly Preprocessed[]): Preprocessed[][] {
   return [...sizes.values()];
 }
 
-/** Preprocessed pictures of one size, `[N, 3, H, W]`. */
-function toTensor(inputs: readonly { input: Float32Array; height: number; width: number }[]): Tensor {
+/** Prepared pictures of one size, `[N, 3, H, W]`. */
+function toTensor(inputs: readonly Prepared[]): Tensor {
   const [{ input, height, width }] = inputs;
   const shape = [inputs.length, input.length / (height * width), height, width];
   if (inputs.length === 1) return { dtype: 'float32', shape, data: input };
