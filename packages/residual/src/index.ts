@@ -36,6 +36,7 @@ export { preset, presetNames } from './image/presets.js';
 export { resize } from './image/resize.js';
 export { type BlockOptions, basicBlock, bottleneck, convBlock, identityBlock, type Shortcut } from './models/blocks.js';
 export { bundled } from './models/bundled.js';
+export { classesOfFolders, matchClasses } from './models/class-map.js';
 export { type ClassLabel, cifar10Classes, imagenetClasses, parseClasses } from './models/classes.js';
 export { initialise } from './models/initialise.js';
 export {
@@ -54,6 +55,7 @@ export {
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
+export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';

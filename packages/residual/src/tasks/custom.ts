@@ -2,7 +2,7 @@ import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
-import type { Decoding, Plan } from '../image/plan.js';
+import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
@@ -35,6 +35,7 @@ export function choosePlan(
   const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
   if (typeof options.preprocess === 'object') {
     const plan = options.decode ? withDecoding(options.preprocess, options.decode) : options.preprocess;
+    checkPlan(plan);
     return { preprocess: 'custom', plan };
   }
   if (options.preprocess !== undefined)
@@ -100,21 +101,6 @@ export async function customaryLabels(
     return cifar10Classes;
   }
   return undefined;
-}
-
-/** @throws CLASSES when labels and outputs differ in number. */
-export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Graph, file: string): void {
-  const classes = outputsOf(graph);
-  if (!labels || classes === undefined || labels.length === classes) return;
-  throw new ResidualError(
-    'CLASSES',
-    `${file}: the model has ${classes} classes but ${labels.length} label${labels.length === 1 ? ' was' : 's were'} given`,
-    {
-      file,
-      expected: classes,
-      received: labels.length,
-    },
-  );
 }
 
 /** The number of a classifier's outputs; undefined for a network that ends in features. */

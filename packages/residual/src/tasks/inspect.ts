@@ -26,8 +26,10 @@ export interface Inspection {
   readonly classes?: number;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
-  /** Elements of all tensors that become parameters. */
+  /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
   readonly parameters: number;
+  /** Numbers that are measured: BatchNorm's running means and variances. */
+  readonly statistics: number;
   /** In the file's order; `parameter` is the name inside the network. */
   readonly tensors: readonly {
     readonly name: string;
@@ -55,6 +57,10 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
     const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
+    const count = (measured: boolean) =>
+      counted
+        .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
+        .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
     return {
       format: checkpoint.format,
@@ -67,7 +73,8 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
-      parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
+      parameters: count(false),
+      statistics: count(true),
       tensors,
       metadata: checkpoint.metadata,
     };
@@ -75,6 +82,9 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     await checkpoint.close();
   }
 }
+
+/** Running statistics by their names in PyTorch, Keras and Keras' files of 2015; a count of batches is one, too. */
+const isStatistic = /(^|[._/])(running_(mean|var|std)|moving_(mean|variance)|num_batches_tracked)(_\d+)?(:0)?$/;
 
 /** What is described, or why it cannot be built: a look into a file does not fail for that. */
 function attempt(described: () => Graph): Graph | ResidualError {

@@ -14,7 +14,8 @@ import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
@@ -121,9 +122,9 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
 
   const { preprocess = record?.preprocess, decode } = options;
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const known = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
-  const labels = options.labels ?? record?.classes ?? (replace.size ? undefined : await known());
-  checkLabels(labels, graph, file);
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(

@@ -6,10 +6,9 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { startThread } from '#thread';
 import type { AnyTensor } from '../tensor.js';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, refusal, runPython, scratch, shared } from '../testing.js';
 import type { DamageApi } from './keras.test.worker.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, refusal, runPython, scratch } from './python.test.helper.js';
 import { safetensorsBytes } from './safetensors.js';
 import { bytesSource } from './source.js';
 
