@@ -236,7 +236,7 @@ const pooledShortcut: Hypothesis = (net) => {
     if (node.op !== 'conv2d' || node.attributes.kernel[0] !== 1 || node.attributes.stride[0] !== 2) return undefined;
     if (main.has(node.name)) return undefined;
     const pooled = free++;
-    const attributes = { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0], countPadding: false } as const;
+    const attributes = { kernel: [2, 2], stride: [2, 2], padding: 'same', countPadding: false } as const;
     const pool: Node = { op: 'avgPool', name: `${node.name}.mean`, inputs: [node.inputs[0]], outputs: [pooled], attributes };
     return [pool, { ...node, inputs: [pooled, ...node.inputs.slice(1)], attributes: { ...node.attributes, stride: [1, 1] } }];
   });
