@@ -179,7 +179,7 @@ async function readAttribute(proto: Protobuf, { begin, end }: Field, output: str
     else if (field.number === 2) [plain] = await proto.floats(field);
     else if (field.number === 3) plain = field.value;
     else if (field.number === 4)
-      plain = field.end - field.begin > longest ? { other: 'a long text' } : await proto.text(field);
+      plain = field.end - field.begin > longest ? { other: 'a long text' } : await oneLine(proto, field);
     else if (field.number === 5) tensor = await placeTensor(proto, field, output);
     else if (field.number === 6 || field.number === 11) plain = { other: 'a graph' };
     else if (field.number === 7) list.push(...(await proto.floats(field)));
@@ -189,6 +189,12 @@ async function readAttribute(proto: Protobuf, { begin, end }: Field, output: str
     else if (field.number === 21) plain = { other: `the argument ${await proto.name(field)} of a function` };
   }
   return { name, value: tensor ?? { plain: list.length > 0 ? list : plain } };
+}
+
+/** Settings are words; anything else is no setting of ours. */
+async function oneLine(proto: Protobuf, field: Field): Promise<OnnxAttribute> {
+  const text = await proto.text(field);
+  return /\p{Cc}/u.test(text) ? { other: 'a text of several lines' } : text;
 }
 
 /** The tensor that a Constant node, or a ConstantOfShape node of a known shape, makes. */
