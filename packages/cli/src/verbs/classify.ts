@@ -115,7 +115,7 @@ async function open({ model, weights, labels, classes: _, ...options }: Options)
   if (weights === undefined && model === undefined)
     throw new ResidualError(
       'ARGUMENT',
-      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5), or --model resnet8-cifar10, the bundled model with its ten classes',
+      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes',
     );
   if (weights === undefined) return load(model as string, { ...options, ...given });
   return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });

@@ -51,6 +51,8 @@ export interface Draft {
   readonly makers: Map<number, number>;
   /** The batch that the file fixes. */
   batch: number | undefined;
+  /** The model takes its pictures channels last. */
+  channelsLast: boolean;
   /** The file fixes height and width. */
   fixedSize: boolean;
   /** A layer's name, made unique. */
@@ -70,6 +72,7 @@ export function draftOf(network: OnnxNetwork, readers: ReadonlyMap<string, numbe
     readers,
     makers: new Map(),
     batch: undefined,
+    channelsLast: false,
     fixedSize: true,
     shared: new Map(),
     layerName: uniqueNames(network.inputs.map(({ name }) => name)),

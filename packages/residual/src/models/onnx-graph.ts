@@ -111,6 +111,7 @@ function addInput(draft: Draft, input: OnnxInput, live: readonly OnnxNode[], siz
   if (rest.length !== 3 && rest.includes(undefined))
     throw new ResidualError('GRAPH', `${what} leaves a size open; only batch, height and width may vary`);
   draft.batch ??= batch;
+  draft.channelsLast ||= channelsLast;
   const [c, h, w] = channelsLast ? [rest[2], rest[0], rest[1]] : rest;
   if (rest.length === 3 && (h === undefined || w === undefined)) draft.fixedSize = false;
   const own = rest.length === 3 ? [c ?? usualChannels, h ?? size[0], w ?? size[1]] : (rest as number[]);

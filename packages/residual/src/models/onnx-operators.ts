@@ -29,6 +29,7 @@ export const operators: Readonly<Record<string, (call: Call) => Activation>> = {
   Flatten: flatten,
   Reshape: reshape,
   Squeeze: squeeze,
+  Unsqueeze: unsqueeze,
   Transpose: transpose,
   Pad: pad,
   Resize: resize,
@@ -191,8 +192,8 @@ function softmax(call: Call): Activation {
   const x = call.activation(0);
   const rank = x.shape.length;
   const axis = axisOf(call, call.integer('axis', call.opset < 13 ? 1 : -1), rank);
-  if (axis !== rank - 1 || rank === 4)
-    call.refuse(`is a softmax over axis ${axis} of ${rank}; only one over the last axis of a vector is supported`);
+  if (axis !== rank - 1 || x.channelsLast)
+    call.refuse(`is a softmax over axis ${axis} of ${rank}; only one over the last axis is supported`);
   return call.layer('softmax', [x.value], {});
 }
 
@@ -234,26 +235,50 @@ function reshape(call: Call): Activation {
     (first !== undefined && first === call.draft.batch) ||
     (first === -1 && own === whole && !rest.includes(-1));
   const sizes: Shape = rest.map((n) => (n === -1 ? whole / own : n === 'batch' ? 0 : n));
-  if (isBatch && sizes.join() === inner.join()) return x;
-  if (isBatch && sizes.length === 1 && sizes[0] === whole) return flattened(call, x);
+  if (isBatch && sizes.every((n) => Number.isInteger(n)) && sizeOf(sizes) === whole) return seenAs(call, x, sizes);
   return call.refuse(
-    `makes [${target.slice(0, 8).join(', ')}] of [${seen.join(', ')}]; only [batch, all the rest] is supported`,
+    `makes [${target.slice(0, 8).join(', ')}] of [${seen.join(', ')}]; only shapes that keep the batch are supported`,
   );
 }
 
-/** Takes height and width off, where both are 1. */
+/** The same elements in the same order, as the model sees it, in another shape behind the batch. */
+function seenAs(call: Call, x: Activation, sizes: Shape): Activation {
+  if (sizes.join() === seenShape(x).slice(1).join()) return x;
+  if (sizes.length === 1) return flattened(call, x);
+  if (sizeOf(x.shape.slice(2)) > 1 && x.channelsLast)
+    call.refuse(
+      'gives a picture with channels last another shape, which is not supported but for [batch, all the rest]',
+    );
+  // One number a channel: what a model with channels last calls [1, 1, C] is [C, 1, 1] here.
+  const [height, width, channels] = sizes;
+  if (call.draft.channelsLast && sizes.length === 3 && height === 1 && width === 1)
+    return { ...call.layer('reshape', [x.value], { shape: [channels, 1, 1] }), channelsLast: true };
+  return call.layer('reshape', [x.value], { shape: sizes });
+}
+
 function squeeze(call: Call): Activation {
   const x = call.activation(0);
-  const given = axesOf(call)
-    ?.map((axis) => axisOf(call, axis, x.shape.length))
-    .sort();
-  const axes = given ?? [...seenShape(x).entries()].flatMap(([axis, n]) => (n === 1 ? [axis] : []));
-  if (axes.length === 0) return x;
-  if (x.shape.length !== 4 || axes.join() !== spatialAxes(x) || sizeOf(x.shape.slice(2)) !== 1)
-    call.refuse(
-      `takes the axes ${axes.join(', ')} off [${seenShape(x).join(', ')}]; only height and width of 1 are supported`,
-    );
-  return flattened(call, x);
+  const seen = seenShape(x);
+  const given = axesOf(call)?.map((axis) => axisOf(call, axis, seen.length));
+  const axes = given ?? [...seen.entries()].flatMap(([axis, n]) => (n === 1 ? [axis] : []));
+  if (axes.some((axis) => seen[axis] !== 1))
+    call.refuse(`takes the axes ${axes.join(', ')} off [${seen.join(', ')}]; only the batch or sizes of 1 stand there`);
+  return seenAs(call, x, seen.slice(1).filter((_, i) => !axes.includes(i + 1)) as readonly number[]);
+}
+
+function unsqueeze(call: Call): Activation {
+  const x = call.activation(0);
+  const given = axesOf(call) ?? call.refuse('has no axes');
+  if (given.length > 4) call.refuse('adds more than 4 axes');
+  const rank = x.shape.length + given.length;
+  const axes = new Set(given.map((axis) => axisOf(call, axis, rank)));
+  if (axes.has(0)) call.refuse('adds an axis before the batch');
+  const rest = seenShape(x).slice(1) as number[];
+  return seenAs(
+    call,
+    x,
+    Array.from({ length: rank - 1 }, (_, i) => (axes.has(i + 1) ? 1 : (rest.shift() ?? 1))),
+  );
 }
 
 /** Pictures lie channels first here; to see them the other way round is remembered, not computed. */
@@ -268,11 +293,15 @@ function transpose(call: Call): Activation {
   );
 }
 
+/** The smallest number above 0: what our own lowering pads with before a pool, for ONNX Runtime's sake. */
+const almostZero = 2 ** -149;
+
 function pad(call: Call): Activation {
   const x = call.activation(0);
   const mode = call.text('mode', 'constant');
   if (mode !== 'constant') call.refuse(`pads by "${mode.slice(0, 40)}"; only zeros are supported`);
-  if ((call.numbers(2)?.[0] ?? call.real('value', 0)) !== 0) call.refuse('pads with another number than 0');
+  if (Math.abs(call.numbers(2)?.[0] ?? call.real('value', 0)) > almostZero)
+    call.refuse('pads with another number than 0');
   const rank = x.shape.length;
   const pads = call.numbers(1) ?? call.list('pads') ?? call.refuse('has no pads');
   const axes = (call.numbers(3) ?? x.shape.map((_, axis) => axis)).map((axis) => axisOf(call, axis, rank));

@@ -65,10 +65,12 @@ class Parts(nn.Module):
         self.down, self.up = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
         self.twice = nn.Conv2d(8, 8, 3, 1, 2, dilation=2, groups=4)
         self.pool = nn.MaxPool2d(3, 2, 1, ceil_mode=True); self.mean = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
-        self.matrix = nn.Parameter(torch.randn(16, 16) / 4); self.fc = nn.Linear(16, 5); self.drop = nn.Dropout(.3)
+        self.matrix = nn.Parameter(torch.randn(16, 16) / 4); self.fc = nn.Linear(16, 5); self.gate = nn.Linear(8, 8); self.drop = nn.Dropout(.3)
     def forward(self, x):
         x = self.pool(torch.relu(self.bn(self.stem(x))))
         x = x * torch.sigmoid(self.up(torch.relu(self.down(F.adaptive_avg_pool2d(x, 1)))))
+        b, c, _, _ = x.size()
+        x = x * torch.sigmoid(self.gate(F.adaptive_avg_pool2d(x, 1).view(b, c))).view(b, c, 1, 1)
         y = self.twice(torch.relu(self.twice(x))) + x
         half = F.interpolate(self.mean(y), size=(9, 9), mode='bilinear', align_corners=False)
         z = torch.cat([F.interpolate(half, scale_factor=2, mode='nearest'), F.interpolate(y, size=(18, 18), mode='bilinear', align_corners=True)], 1)
@@ -234,6 +236,10 @@ for name, opset in (('tf2onnx', 13), ('tf2onnx-old', 9)):
     # One branch is turned back before the sum, which is then taken with channels last.
     z, y = turn(r, z, back), turn(r, y, back)
     b = torch.randn(12); z = r.node('Add', [z[0], r.tensor(b.numpy())]), z[1] + b[:, None, None]
+    if opset == 13:
+        gate = dense(r, (r.node('ReduceMean', [z[0]], axes=[1, 2], keepdims=0), z[1].mean([2, 3])), 12, 'MatMul')
+        gate = r.node('Sigmoid', [r.node('Reshape', [gate[0], r.tensor(np.array([-1, 1, 1, 12]))])]), torch.sigmoid(gate[1])[:, :, None, None]
+        z = r.node('Mul', [z[0], gate[0]]), z[1] * gate[1]
     y = relu(r, (r.node('Add', [z[0], y[0]]), z[1] + y[1]))
     if opset == 13:
         y = dense(r, (r.node('ReduceMean', [y[0]], axes=[1, 2], keepdims=0), y[1].mean([2, 3])), 10, 'MatMul')
