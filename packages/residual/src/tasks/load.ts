@@ -46,7 +46,8 @@ export interface Understanding {
 
 /**
  * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5). Format, dialect and architecture are read off the content.
+ * Keras .h5 and .keras), an index of shards, or the folder of either. Format, dialect and architecture are read off
+ * the content.
  *
  * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
  * @example await using model = await load('resnet50.pth');
@@ -145,7 +146,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
   if (found.described) {
-    const graph = found.described();
+    const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
     return { graph, naming, architecture: graph.name, ...config };
@@ -159,6 +160,16 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
   );
+}
+
+/** The network that a file describes; what is wrong with it is said of the file. */
+function described(build: () => Graph, file: string): Graph {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof ResidualError)) throw error;
+    throw new ResidualError(error.code, `${file}: ${error.message}`, { ...error.details, file }, { cause: error });
+  }
 }
 
 /** A network that is given as it is cannot be changed while its weights are loaded. */
