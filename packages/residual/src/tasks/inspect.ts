@@ -26,8 +26,10 @@ export interface Inspection {
   readonly classes?: number;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
-  /** Elements of all tensors that become parameters. */
+  /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
   readonly parameters: number;
+  /** Numbers that are measured: BatchNorm's running means and variances. */
+  readonly statistics: number;
   /** In the file's order; `parameter` is the name inside the network. */
   readonly tensors: readonly {
     readonly name: string;
@@ -47,7 +49,7 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
-    const { naming, architecture, described } = understand(taken);
+    const { naming, architecture, described, record } = understand(taken);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -55,18 +57,24 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
     const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
+    const count = (measured: boolean) =>
+      counted
+        .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
+        .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
-      parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
+      parameters: count(false),
+      statistics: count(true),
       tensors,
       metadata: checkpoint.metadata,
     };
@@ -74,6 +82,9 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     await checkpoint.close();
   }
 }
+
+/** Running statistics by their names in PyTorch, Keras and Keras' files of 2015; a count of batches is one, too. */
+const isStatistic = /(^|[._/])(running_(mean|var|std)|moving_(mean|variance)|num_batches_tracked)(_\d+)?(:0)?$/;
 
 /** What is described, or why it cannot be built: a look into a file does not fail for that. */
 function attempt(described: () => Graph): Graph | ResidualError {

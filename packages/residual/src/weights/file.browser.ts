@@ -41,6 +41,9 @@ export async function writeFileAtomic(path: string): Promise<void> {
   throw failed(path, 'a web page cannot write files; build a Blob of the bytes and offer it as a download');
 }
 
+/** The same, before any work is done. */
+export const checkTarget = writeFileAtomic;
+
 const failed = (url: string, what: string, cause?: unknown) =>
   new ResidualError('FILE', `${url}: ${what}`, { file: url }, { cause });
 

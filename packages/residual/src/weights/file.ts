@@ -1,5 +1,5 @@
 import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
@@ -16,9 +16,23 @@ const advice: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space',
 };
 
-function fileError(path: string, error: unknown): ResidualError {
+const writeAdvice: Record<string, string> = {
+  ENOENT: 'there is no such folder; make it first',
+  ENOTDIR: 'part of its path is no folder; check the path',
+  EISDIR: 'it is a folder; name a file in it',
+  ENOTREG: 'it is no ordinary file and is not replaced; name another',
+  EACCES: 'its folder may not be written to; check its permissions',
+  EPERM: 'its folder may not be written to; check its permissions',
+  EROFS: 'its disk may only be read; name a file on another',
+  ENOSPC: 'the disk is full; free some space',
+  EDQUOT: 'your share of the disk is full; free some space',
+  EFBIG: 'it is larger than a file may be here; raise the limit (ulimit -f)',
+  ENAMETOOLONG: 'its name is too long; shorten it',
+};
+
+function fileError(path: string, error: unknown, known = advice): ResidualError {
   const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-  const what = advice[code] ?? `${(error as Error).message}; check the path and the disk`;
+  const what = known[code] ?? `${(error as Error).message}; check the path and the disk`;
   if (path === '') return new ResidualError('FILE', 'the path is empty; name a file', { file: path, reason: code });
   return new ResidualError('FILE', `${path}: ${what}`, { file: path, reason: code }, { cause: error });
 }
@@ -117,8 +131,10 @@ export function openSync(path: string, part?: { readonly start: number; readonly
  * @throws FILE; the temporary file is removed.
  */
 export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>): Promise<void> {
-  const temporary = join(dirname(path), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
+  let temporary: string | undefined;
   try {
+    const target = await replaceable(path);
+    temporary = join(dirname(target), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
     const handle = await open(temporary, 'wx');
     try {
       for (const chunk of chunks)
@@ -128,9 +144,48 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+    await rename(temporary, target);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error instanceof ResidualError ? error : fileError(path, error);
+    if (temporary !== undefined) await rm(temporary, { force: true });
+    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
+  }
+}
+
+/** The place to rename to: behind a link, what it leads to. A folder, a pipe or a device is not replaced. */
+async function replaceable(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined) return path;
+  checkOrdinary(await stat(real));
+  return real;
+}
+
+/**
+ * Refuses a file to write before the work is done.
+ * @param options.from the path of what is read: it is never overwritten.
+ * @param options.force whether an older file may be replaced.
+ * @throws FILE
+ */
+export async function checkTarget(path: string, { from, force }: { from?: string; force?: boolean }): Promise<void> {
+  try {
+    const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (!there) {
+      if (!(await stat(dirname(path))).isDirectory()) throw Object.assign(new Error('no folder'), { code: 'ENOTDIR' });
+      return;
+    }
+    checkOrdinary(there);
+    const source = from === undefined ? undefined : await stat(from).catch(() => undefined);
+    if (source && source.ino === there.ino && source.dev === there.dev)
+      throw new ResidualError('FILE', `${path}: it is the very file that is read; name another to write`, {
+        file: path,
+      });
+    if (!force)
+      throw new ResidualError('FILE', `${path}: it is there already; name another, or force it to be replaced`, {
+        file: path,
+      });
+  } catch (error) {
+    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
   }
 }
