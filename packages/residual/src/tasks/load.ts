@@ -268,7 +268,8 @@ function refuseNames(from: string): void {
   if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/^.*[/\\]/, '')
     : from instanceof URL

@@ -146,7 +146,10 @@ async function replaceable(path: string): Promise<string> {
  * @param options.force whether an older file may be replaced.
  * @throws FILE
  */
-export async function checkTarget(path: string, { from, force }: { from?: string; force?: boolean }): Promise<void> {
+export async function checkTarget(
+  path: string,
+  { from, force }: { from?: string | URL; force?: boolean },
+): Promise<void> {
   try {
     const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
@@ -163,9 +166,13 @@ export async function checkTarget(path: string, { from, force }: { from?: string
         file: path,
       });
     if (!force)
-      throw new ResidualError('FILE', `${path}: it is there already; name another, or force it to be replaced`, {
-        file: path,
-      });
+      throw new ResidualError(
+        'FILE',
+        `${path}: it is there already; name another, or have it replaced (force, --force)`,
+        {
+          file: path,
+        },
+      );
   } catch (error) {
     throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
   }
