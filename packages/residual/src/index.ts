@@ -19,6 +19,7 @@ export {
   mul,
   network,
   relu,
+  reshape,
   resize as resizeLayer,
   sigmoid,
   softmax,
@@ -35,6 +36,7 @@ export { preset, presetNames } from './image/presets.js';
 export { resize } from './image/resize.js';
 export { type BlockOptions, basicBlock, bottleneck, convBlock, identityBlock, type Shortcut } from './models/blocks.js';
 export { bundled } from './models/bundled.js';
+export { classesOfFolders, matchClasses } from './models/class-map.js';
 export { type ClassLabel, cifar10Classes, imagenetClasses, parseClasses } from './models/classes.js';
 export { initialise } from './models/initialise.js';
 export {
@@ -54,6 +56,7 @@ export { type ClassifyOptions, classify, type Prediction, type Row } from './tas
 export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
+export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';

@@ -48,6 +48,7 @@ const attributeChecks: {
   mul: {},
   concat: { axis: whole(1, 3) },
   flatten: { channelsLast: flag },
+  reshape: { shape: list<Shape>([1, 7], whole(1)) },
   dense: {},
   dropout: { rate: between(0, 1) },
   softmax: {},

@@ -1,12 +1,14 @@
 import { aborted, ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import type { ResNetConfig } from '../models/config.js';
 import { resnet } from '../models/resnet.js';
 import type { AnyTensor } from '../tensor.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
-import { kerasLayers } from '../weights/keras-layers.js';
-import type { DialectName } from '../weights/names.js';
+import { kerasLayers } from '../weights/keras-order.js';
+import { type Dialect, type DialectName, dialects } from '../weights/names.js';
 import { ownSpelling } from '../weights/record.js';
-import { fromParameter, layoutOf, misreading, spell } from '../weights/spell.js';
+import { fileShape, fromParameter, misreading } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
 import { contentOf } from '../weights/write-keras.js';
 import type { Understanding } from './load.js';
@@ -52,38 +54,65 @@ export async function asItStands(
   return { tensors, metadata: {}, dropped, notes, ...(dialect !== undefined && { dialect }) };
 }
 
+/**
+ * The spelling that a network's own code base uses: the first in which its names would be read as this network. Where
+ * none would, that of its layers, which is then refused with the reason.
+ */
+export function nativeDialect({ graph, record: { config } }: Model): DialectName | typeof ownSpelling {
+  if (!config) return ownSpelling;
+  const candidates = config.spelling === 'torchvision' ? (['torchvision', 'timm'] as const) : [config.spelling];
+  const shapes = new Map(graph.parameters.map(({ name, shape }) => [name, { shape }]));
+  const fits = candidates.find((dialect) => {
+    const names = namesIn(dialect, graph, config);
+    if (typeof names === 'string') return false;
+    const spelledShapes = [...names].map(([parameter, name]) => {
+      const { shape } = shapes.get(parameter)!;
+      return [name, { shape: fileShape(shape, dialects[dialect].layout) }] as const;
+    });
+    return misreading(dialect, new Map(spelledShapes), config) === undefined;
+  });
+  return fits ?? candidates[0];
+}
+
+/** What each parameter is called; or the first that has no name. */
+function namesIn(dialect: DialectName, graph: Graph, config: ResNetConfig): ReadonlyMap<string, string> | string {
+  const names = new Map<string, string>();
+  const { spell }: Dialect = dialects[dialect];
+  for (const { name } of graph.parameters) {
+    const found = spell(name, config);
+    if (found === undefined) return name;
+    names.set(name, found);
+  }
+  return names;
+}
+
 /** The parameters of a network in a dialect's names and layout. @throws WEIGHTS_MISMATCH */
 export function spelled(
   model: Model,
   dialect: DialectName | typeof ownSpelling,
   format: ContainerName,
   keepsRecord: boolean,
-): Pick<Content, 'tensors' | 'keras' | 'notes' | 'dialect'> {
+): Pick<Content, 'tensors' | 'keras' | 'dialect'> {
   const { graph, weights, record } = model;
+  const { config } = record;
   if (dialect === ownSpelling) {
     if (format === 'keras') throw cannot(model, 'a Keras file', 'it is no ResNet of Keras');
-    return { tensors: weights, notes: [], dialect };
+    return { tensors: weights, dialect };
   }
-  const { config } = record;
-  if (!config) throw cannot(model, dialect, 'it is no member of the family');
-  const names = new Map<string, string>();
-  const tensors = new Map<string, AnyTensor>();
-  for (const parameter of graph.parameters) {
-    const name = spell(dialect, parameter, config);
-    if (name === undefined)
-      throw cannot(model, dialect, `its layers are those of ${config.spelling} (${topology(config)})`);
-    const tensor = weights.get(parameter.name);
-    if (!tensor) throw cannot(model, dialect, `${parameter.name} has no weights`);
-    names.set(parameter.name, name);
-    tensors.set(name, fromParameter(tensor, layoutOf(dialect)));
-  }
+  if (!config) throw cannot(model, `"${dialect}"`, 'it is no member of the family');
+  const { layout } = dialects[dialect];
+  if (format === 'keras' && layout !== 'keras') throw cannot(model, 'a Keras file', unlike(config));
+  const names = namesIn(dialect, graph, config);
+  if (typeof names === 'string') throw cannot(model, `"${dialect}"`, `it has no name for ${names}; ${unlike(config)}`);
+  const byParameter = new Map<string, readonly [name: string, tensor: AnyTensor]>();
+  for (const [parameter, name] of names)
+    byParameter.set(parameter, [name, fromParameter(weights.get(parameter)!, layout, name)]);
+  const tensors = new Map(byParameter.values());
   const wrong = keepsRecord ? undefined : misreading(dialect, tensors, config);
-  if (wrong !== undefined) throw cannot(model, dialect, wrong);
-  if (format !== 'keras') return { tensors, notes: [], dialect };
-  if (layoutOf(dialect) !== 'keras') throw cannot(model, 'a Keras file', `its names are those of ${dialect}`);
-  const bySelf = new Map([...names].map(([parameter, name]) => [parameter, [name, tensors.get(name)!] as const]));
-  const layers = contentOf(kerasLayers(graph, config.spelling === 'keras'), bySelf);
-  return { tensors, notes: [], dialect, keras: { layers, attributes: kerasAttributes(dialect) } };
+  if (wrong !== undefined) throw cannot(model, `"${dialect}"`, wrong);
+  if (format !== 'keras') return { tensors, dialect };
+  const layers = contentOf(kerasLayers(graph, config.spelling === 'keras'), byParameter);
+  return { tensors, dialect, keras: { layers, attributes: kerasAttributes(dialect) } };
 }
 
 /** The tensors of a file by Keras' layers: as the file has them, or as Keras orders those of its network. */
@@ -134,10 +163,9 @@ function byOwnNames(names: readonly string[], tensors: ReadonlyMap<string, AnyTe
 const kerasAttributes = (dialect: DialectName): Record<string, string> =>
   dialect === 'keras2015' ? {} : { backend: 'tensorflow', keras_version: '2.4.0' };
 
-const topology = (config: { strideOn: string; stemPool: string; block: string }): string =>
-  config.block === 'bottleneck'
-    ? `stride on the ${config.strideOn}, stem pool ${config.stemPool}`
-    : `${config.block} blocks, stem pool ${config.stemPool}`;
+/** What keeps one code base's layers from being another's. */
+const unlike = ({ block, strideOn, stemPool, spelling }: ResNetConfig): string =>
+  `its layers are those of ${spelling} (${block} blocks, stride on the ${strideOn}, stem pool ${stemPool})`;
 
 function cannot({ name, record }: Model, dialect: string, why: string): ResidualError {
   const others = [containers.residual.endings[0], '.onnx'].join(' or ');

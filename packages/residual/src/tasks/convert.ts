@@ -4,15 +4,15 @@ import { bundled } from '../models/bundled.js';
 import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
 import { type DialectName, dialects } from '../weights/names.js';
 import { openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
 import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
-import { asItStands, type Content, kerasContent, spelled } from './contents.js';
+import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
 import { type LoadOptions, load, nameOf, type Understanding, understand } from './load.js';
-import type { Model } from './model.js';
 import { recordOf, type Watched, watch } from './save.js';
 
-export interface ConvertOptions extends Watched, Pick<LoadOptions, 'labels' | 'preprocess'> {
+export interface ConvertOptions extends Watched, Pick<LoadOptions, 'labels' | 'preprocess' | 'part'> {
   /** What is written, where the ending of the file does not say it. */
   readonly to?: TargetFormat | undefined;
   /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
@@ -71,7 +71,7 @@ export async function convert(
   }
   const content =
     typeof from === 'string' && Object.hasOwn(bundled, from)
-      ? await throughModel(from, format, undefined, options)
+      ? await throughModel(from, format, options.dialect, options)
       : await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
@@ -86,16 +86,19 @@ async function throughFile(
   format: ContainerName,
   options: ConvertOptions,
 ): Promise<Content> {
-  const checkpoint = await openCheckpoint(from);
+  const file = nameOf(from);
+  const opened = await openCheckpoint(from);
   try {
-    const found = understand(checkpoint, nameOf(from));
+    const chosen = choosePart(opened, options.part);
+    const { checkpoint } = chosen;
+    const found = understand(checkpoint, file);
     const own = found.record?.dialect === ownSpelling;
     const spelling = own ? ownSpelling : found.naming?.dialect;
-    const wanted = options.dialect ?? usualDialect(format, spelling, found);
+    const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
     const alike = wanted === spelling && canStand(checkpoint, format, found);
     if (!alike) {
-      const ignored = found.naming?.ignored ?? [];
-      return await throughModel(from, format, wanted, options, { ignored, notes: lost(checkpoint, found, format) });
+      const beside = { found, notes: lost(checkpoint, found, format) };
+      return await throughModel(from, format, wanted, options, beside);
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
@@ -105,42 +108,31 @@ async function throughFile(
       ...content,
       metadata,
       ...(keras && { keras }),
-      notes: [...content.notes, ...lost(checkpoint, found, format)],
+      notes: [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
     };
   } finally {
-    await checkpoint.close();
+    await opened.close();
   }
 }
 
-/** Reads the network and spells its parameters. */
+/** Reads the network and spells its parameters; without a `wanted` spelling as its own code base does. */
 async function throughModel(
   from: string | URL | Uint8Array | Blob,
   format: ContainerName,
   wanted: DialectName | typeof ownSpelling | undefined,
   options: ConvertOptions,
-  { ignored, notes }: { ignored: readonly string[]; notes: readonly string[] } = { ignored: [], notes: [] },
+  beside?: { found: Understanding; notes: readonly string[] },
 ): Promise<Content> {
   await using model = await load(from, loading(options));
-  const dialect = options.dialect ?? wanted ?? defaultFor(model, format);
-  const { keepsRecord } = containers[format];
+  const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
+  // Whoever had the record keeps it in the other file that can hold it.
+  const keepsRecord =
+    containers[format].keepsRecord || (format === 'safetensors' && beside?.found.record !== undefined);
   const content = spelled(model, dialect, format, keepsRecord);
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
-  const dropped = [...(model.report?.unexpected ?? []), ...ignored];
-  return { ...content, metadata, dropped, notes: [...model.notes, ...notes, ...content.notes] };
+  const dropped = [...(model.report?.unexpected ?? []), ...(beside?.found.naming?.ignored ?? [])];
+  return { ...content, metadata, dropped, notes: [...model.notes, ...(beside?.notes ?? [])] };
 }
-
-/** The source's own spelling where there is one; a network saved here is spelled as its code base spells it. */
-function usualDialect(
-  format: ContainerName,
-  spelling: DialectName | typeof ownSpelling | undefined,
-  { architecture }: Understanding,
-): DialectName | typeof ownSpelling | undefined {
-  if (spelling !== ownSpelling || format === 'residual') return spelling;
-  return architecture?.config.spelling ?? ownSpelling;
-}
-
-const defaultFor = ({ record }: Model, format: ContainerName): DialectName | typeof ownSpelling =>
-  format === 'residual' ? ownSpelling : (record.config?.spelling ?? ownSpelling);
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
 function canStand(checkpoint: Checkpoint, format: ContainerName, { naming, architecture }: Understanding): boolean {
@@ -181,7 +173,8 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
   return notes;
 }
 
-const loading = ({ labels, preprocess }: ConvertOptions): LoadOptions => ({
+const loading = ({ labels, preprocess, part }: ConvertOptions): LoadOptions => ({
+  ...(part !== undefined && { part }),
   ...(labels && { labels }),
   ...(preprocess !== undefined && { preprocess }),
 });

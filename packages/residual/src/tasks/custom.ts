@@ -2,7 +2,7 @@ import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
-import type { Decoding, Plan } from '../image/plan.js';
+import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
@@ -35,6 +35,7 @@ export function choosePlan(
   const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
   if (typeof options.preprocess === 'object') {
     const plan = options.decode ? withDecoding(options.preprocess, options.decode) : options.preprocess;
+    checkPlan(plan);
     return { preprocess: 'custom', plan };
   }
   if (options.preprocess !== undefined)
@@ -54,16 +55,37 @@ export function choosePlan(
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
   const name = customaryPreset(config, naming.dialect);
-  if (name === 'torchvision')
+  if (name === 'torchvision-bicubic')
+    notes.push(
+      `${file}: prepared with resize 256 bicubic and crop 224; many of these weights want another crop, which their config.json says`,
+    );
+  if (naming.dialect === 'torchvision' && name === 'torchvision')
     notes.push(
       `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
   return { preprocess: name, plan: preset(name, size) };
 }
 
+/** What pictures are customarily prepared with, by who writes such files. */
 function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
-  if (dialect === 'torchvision') return config.stem === 'cifar' ? 'cifar' : 'torchvision';
-  return config.block === 'preActivation' ? 'tf' : 'caffe';
+  switch (dialect) {
+    case 'keras':
+    case 'keras2015':
+      return config.block === 'preActivation' ? 'tf' : 'caffe';
+    case 'caffe':
+    case 'detectron2':
+      return 'msra';
+    case 'timm':
+    case 'huggingface':
+      return 'torchvision-bicubic';
+    case 'torchvision':
+    case 'mmpretrain':
+    case 'moco':
+    case 'dino':
+      return config.stem === 'cifar' ? 'cifar' : 'torchvision';
+    default:
+      return dialect satisfies never;
+  }
 }
 
 /** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */
@@ -79,21 +101,6 @@ export async function customaryLabels(
     return cifar10Classes;
   }
   return undefined;
-}
-
-/** @throws CLASSES when labels and outputs differ in number. */
-export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Graph, file: string): void {
-  const classes = outputsOf(graph);
-  if (!labels || classes === undefined || labels.length === classes) return;
-  throw new ResidualError(
-    'CLASSES',
-    `${file}: the model has ${classes} classes but ${labels.length} label${labels.length === 1 ? ' was' : 's were'} given`,
-    {
-      file,
-      expected: classes,
-      received: labels.length,
-    },
-  );
 }
 
 /** The number of a classifier's outputs; undefined for a network that ends in features. */

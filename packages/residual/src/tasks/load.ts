@@ -11,9 +11,11 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
@@ -32,6 +34,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  part?: string | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -95,10 +99,12 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+  const chosen = choosePart(opened, options.part);
+  const { checkpoint } = chosen;
   const found = understand(checkpoint, file);
   const stored = options.architecture === undefined ? found.record : undefined;
-  const notes: string[] = [];
+  const notes = partNotes(chosen, file);
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
   const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
@@ -116,9 +122,9 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
 
   const { preprocess = record?.preprocess, decode } = options;
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const known = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
-  const labels = options.labels ?? record?.classes ?? (replace.size ? undefined : await known());
-  checkLabels(labels, graph, file);
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
@@ -145,7 +151,7 @@ const origin = (from: Partial<Pick<BundledModel, 'licence' | 'source' | 'about'>
 function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
-  const keras = checkpoint.format === 'keras-h5';
+  const keras = checkpoint.format.startsWith('keras');
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
     prefix: '',
@@ -166,8 +172,9 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   }
   if (found.described) {
     const graph = found.described();
+    const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
-    return { graph, naming, architecture: graph.name };
+    return { graph, naming, architecture: graph.name, ...config };
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
@@ -271,7 +278,7 @@ function refuseNames(from: string): void {
 /** What messages call a file. */
 export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
-    ? from.replace(/^.*[/\\]/, '')
+    ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
       ? from.pathname.replace(/^.*\//, '')
       : 'weights';

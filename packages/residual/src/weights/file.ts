@@ -1,5 +1,5 @@
 import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
@@ -67,6 +67,7 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     name: path,
     size,
     path,
+    beside: (name) => openFile(join(dirname(path), name)),
     async readInto(target, offset) {
       try {
         for (let done = 0; done < target.length; ) {
@@ -83,19 +84,37 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
 }
 
 /**
- * The same without waiting, for a thread of its own, with which the descriptor is closed.
+ * What is in a folder, and how its files are opened; undefined when there is no folder of that name.
+ * @throws FILE when it may not be listed.
+ */
+export async function openFolder(
+  from: string | URL,
+): Promise<{ names: readonly string[]; open(name: string): Promise<ByteSource> } | undefined> {
+  const path = typeof from === 'string' ? from : fileURLToPath(from);
+  const stats = await stat(path).catch(() => undefined);
+  if (!stats?.isDirectory()) return undefined;
+  try {
+    return { names: await readdir(path), open: (name) => openFile(join(path, name)) };
+  } catch (error) {
+    throw fileError(path, error);
+  }
+}
+
+/**
+ * `openFile` without waiting, or a part of a file, for a thread of its own, with which the descriptor is closed.
  * @throws FILE
  */
-export function openSync(path: string): SyncSource {
+export function openSync(path: string, part?: { readonly start: number; readonly size: number }): SyncSource {
   try {
     checkOrdinary(statSync(path));
     const descriptor = openDescriptor(path, 'r');
+    const start = part?.start ?? 0;
     return {
       name: path,
-      size: fstatSync(descriptor).size,
+      size: part?.size ?? fstatSync(descriptor).size,
       readInto(target, offset) {
         for (let done = 0; done < target.length; ) {
-          const count = readSync(descriptor, target, done, target.length - done, offset + done);
+          const count = readSync(descriptor, target, done, target.length - done, start + offset + done);
           if (count === 0) throw fileError(path, new Error(`it ends at byte ${offset + done}`));
           done += count;
         }
@@ -160,11 +179,14 @@ export async function checkTarget(
       return;
     }
     checkOrdinary(there);
-    const source = from === undefined ? undefined : await stat(from).catch(() => undefined);
-    if (source && source.ino === there.ino && source.dev === there.dev)
-      throw new ResidualError('FILE', `${path}: it is the very file that is read; name another to write`, {
-        file: path,
-      });
+    if (from !== undefined && (await isRead(path, there, from)))
+      throw new ResidualError(
+        'FILE',
+        `${path}: it is the very file that is read, or may be one of them; name another to write`,
+        {
+          file: path,
+        },
+      );
     if (!force)
       throw new ResidualError(
         'FILE',
@@ -176,4 +198,15 @@ export async function checkTarget(
   } catch (error) {
     throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
   }
+}
+
+/** Whether a file is what `from` names, or may be: a folder and an index stand for files beside them. */
+async function isRead(path: string, there: Stats, from: string | URL): Promise<boolean> {
+  const source = typeof from === 'string' ? from : fileURLToPath(from);
+  const same = (a: Stats | undefined, b: Stats) => a?.ino === b.ino && a.dev === b.dev;
+  const found = await stat(source).catch(() => undefined);
+  if (!found) return false;
+  const folder = await stat(dirname(await realpath(path)));
+  if (found.isDirectory()) return same(found, folder);
+  return same(found, there) || (source.endsWith('.json') && same(await stat(dirname(source)), folder));
 }

@@ -3,10 +3,9 @@ import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch, shared } from '../testing.js';
 import { openKeras } from './keras.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch } from './python.test.helper.js';
 import { bytesSource } from './source.js';
 
 /** Files by h5py: the layouts, types and filters of Keras' files, and some that try a reader. */
