@@ -5,8 +5,8 @@ import { resize } from '../image/resize.js';
 import type { Tensor } from '../tensor.js';
 import type { Finding } from './compare.js';
 import { type FloatPicture, resample, type Sampling } from './compare-resample.js';
-import { relativeError } from './compare-stations.js';
 import { type Chain, chainFindings, chainOf } from './compare-values.js';
+import { relativeError } from './compare-stations.js';
 
 // Why two inputs made from one picture differ: one side is redone with one thing changed, then two, until it gives the
 // other's input. What values do (order of channels, range, means) is fitted rather than tried: it is linear.
@@ -227,10 +227,7 @@ function fitValues(picture: FloatPicture, input: Tensor, ours: Chain, theirs: Ch
 
 function leastSquares({ data }: FloatPicture, input: Tensor, order: Chain['order'], ours: Chain): Chain {
   const count = data.length / 3;
-  const [scale, offset] = [
-    [0, 0, 0],
-    [0, 0, 0],
-  ];
+  const [scale, offset] = [[0, 0, 0], [0, 0, 0]];
   for (let c = 0; c < 3; c++) {
     const from = order === 'RGB' ? c : 2 - c;
     let [p, x, pp, px] = [0, 0, 0, 0];
@@ -321,12 +318,10 @@ function table(from: Recipe, { shape: [, , height, width] }: Tensor, decoded: Re
     Math.round(longest * share),
   ]);
   const distinct = [...new Set(sizes)];
-  if (from.shape === 'shortSide')
-    for (const size of distinct) if (size !== from.size) changes.push(sizeChange(from, size));
+  if (from.shape === 'shortSide') for (const size of distinct) if (size !== from.size) changes.push(sizeChange(from, size));
   if (from.shape !== 'squash') changes.push(shapeChange(from, { shape: 'squash' }));
   if (from.shape !== 'cropFirst') changes.push(shapeChange(from, { shape: 'cropFirst' }));
-  if (from.shape !== 'shortSide')
-    for (const size of distinct) changes.push(shapeChange(from, { shape: 'shortSide', size }));
+  if (from.shape !== 'shortSide') for (const size of distinct) changes.push(shapeChange(from, { shape: 'shortSide', size }));
   for (const filter of filters) if (filter !== from.filter) changes.push(filterChange(from, filter));
   for (const sampling of ['plain', 'corner', 'aligned', 'float'] as const)
     changes.push({

@@ -69,14 +69,7 @@ export async function explainNetworks(
     sides[found.side] = found.changed;
     const settles = firstParting(sides, line, task.tolerance) < 0;
     for (const finding of found.findings)
-      causes.push({
-        finding,
-        at: line[at].name,
-        redone: found.side,
-        before: found.before,
-        after: found.after,
-        settles,
-      });
+      causes.push({ finding, at: line[at].name, redone: found.side, before: found.before, after: found.after, settles });
   }
   return causes;
 }
@@ -294,8 +287,7 @@ function outputCause(
 ): Found | undefined {
   const { name } = line[at];
   const [a, b] = [sides.a.values.get(name) as Tensor, sides.b.values.get(name) as Tensor];
-  if (at < line.length - 2 || a.shape.length !== 2 || !sameShape(a.shape, b.shape) || name === 'avgpool')
-    return undefined;
+  if (at < line.length - 2 || a.shape.length !== 2 || !sameShape(a.shape, b.shape) || name === 'avgpool') return undefined;
   const before = relativeError(a, b);
   const isShare = ({ shape, data }: Tensor) =>
     data.every((x) => x >= 0) && Math.abs(data.reduce((sum, x) => sum + x, 0) - shape[0]) < 1e-3 * shape[0];

@@ -309,8 +309,7 @@ function words({ subject, base, other, plain }: Finding, redone: 'a' | 'b'): str
   return `${subject ? `${subject} ` : ''}${first} against ${second}`;
 }
 
-const short = (value: number): string =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(2))) : 'another shape';
+const short = (value: number): string => (Number.isFinite(value) ? String(Number(value.toPrecision(2))) : 'another shape');
 
 function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comparison['answers'] {
   const best = (values: Map<string, Tensor>, labels: Side | undefined): Prediction | undefined => {
@@ -324,3 +323,4 @@ function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comp
   const [first, second] = [best(x.values, a.model ? a : b), best(y.values, b.model ? b : a)];
   return first && second ? { a: first, b: second } : undefined;
 }
+
