@@ -130,3 +130,21 @@ export const inspectFlags = {
   tensors: { help: 'list every tensor' },
   json,
 } as const satisfies Flags;
+
+export const convertFlags = {
+  to: {
+    value: 'format',
+    help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
+    parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
+  },
+  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
+  preprocess: {
+    value: 'preset',
+    help: 'preprocessing for .residual and .onnx, where not the one guessed',
+    parse: text,
+  },
+  fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  force: { help: 'replace a file that is there' },
+  json,
+} as const satisfies Flags;

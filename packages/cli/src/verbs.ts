@@ -1,5 +1,14 @@
 import type { Context } from './context.js';
-import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, shells, summaryFlags } from './flags.js';
+import {
+  classifyFlags,
+  convertFlags,
+  type Flags,
+  inspectFlags,
+  json,
+  type OptionsOf,
+  shells,
+  summaryFlags,
+} from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;
@@ -71,6 +80,19 @@ export const verbs: readonly Verb[] = [
       'residual inspect --json *.pth',
     ],
     load: () => import('./verbs/inspect.js'),
+  }),
+  verb({
+    name: 'convert',
+    args: '<from> <to>',
+    summary: 'write weights in another format: .residual .safetensors .pth .h5 .onnx',
+    flags: convertFlags,
+    examples: [
+      'residual convert resnet50.pth resnet50.safetensors    every tensor as it is',
+      'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
+      'residual convert resnet50.pth resnet50.onnx           to run it anywhere',
+      'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
+    ],
+    load: () => import('./verbs/convert.js'),
   }),
   verb({
     name: 'doctor',

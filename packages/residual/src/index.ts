@@ -53,6 +53,7 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
@@ -63,3 +64,4 @@ export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
 export type { LoadReport } from './weights/assign.js';
+export type { TargetFormat } from './weights/write.js';

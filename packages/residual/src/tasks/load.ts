@@ -286,7 +286,8 @@ function refuseNames(from: string): void {
   if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL

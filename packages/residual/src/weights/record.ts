@@ -4,7 +4,7 @@ import type { Graph } from '../graph/graph.js';
 import { readGraph } from '../graph/stored.js';
 import type { Filter, Plan, Step } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
-import { family, type ResNetConfig } from '../models/resnet.js';
+import { type ResNetConfig, torchvision } from '../models/config.js';
 import type { Metadata } from './checkpoint.js';
 import { parseJson } from './json.js';
 
@@ -98,7 +98,7 @@ const settings: { readonly [K in keyof ResNetConfig]-?: Check<ResNetConfig[K]> }
   shortcut: oneOf('projection', 'projectAll', 'pad', 'none'),
   projection: oneOf('strided', 'averaged', '3x3'),
   attention: oneOf('none', 'se', 'eca'),
-  seRatio: between(0, 2),
+  seRatio: between(1e-6, 1 + 1e-9),
   convBias: (value): value is boolean | 'stem' => flag(value) || value === 'stem',
   epsilon: between(0, 1),
   dropout: between(0, 1),
@@ -120,7 +120,7 @@ function readConfig(json: unknown, refuse: (what: string) => never): ResNetConfi
   for (const [key, check] of Object.entries(settings))
     if (found[key] !== undefined && !check(found[key]))
       refuse(`has ${show(found[key])} for ${key}; the file is damaged or was changed by hand`);
-  return { ...family.resnet50, ...found };
+  return { ...torchvision, ...found };
 }
 
 /** Larger pictures than this would be a way to exhaust memory. */
