@@ -32,6 +32,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -102,7 +104,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
   const custom = choosePlan(network, { preprocess, decode }, file, notes);
   const known = replace.size ? undefined : (record?.classes ?? (await customaryLabels(network, file, notes)));
   const labels = settleLabels(options.labels, known, graph, file, notes);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -112,7 +114,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       ...(labels ? { classes: labels } : {}),
       ...(record ? { licence: record.licence, source: record.source, about: record.about } : {}),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
