@@ -6,6 +6,8 @@ export {
   add,
   avgPool,
   batchNorm,
+  blurPool,
+  concat,
   conv2d,
   dense,
   dropout,
@@ -14,8 +16,12 @@ export {
   inBlock,
   input,
   maxPool,
+  mul,
   network,
   relu,
+  reshape,
+  resize as resizeLayer,
+  sigmoid,
   softmax,
   type Value,
   zeroPad,
@@ -48,12 +54,13 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';
-export { saveWeights } from './tasks/save.js';
+export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
 export type { LoadReport } from './weights/assign.js';

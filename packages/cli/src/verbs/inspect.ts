@@ -34,6 +34,7 @@ function describe(file: string, found: Inspection, all: boolean): string {
   const facts: [string, string][] = [
     ['format', `${found.format} (${found.formatReason})`],
     ['dialect', found.dialect === undefined ? unknown : `${found.dialect} (${found.dialectReason})`],
+    ...(found.part === undefined ? [] : [['weights', partsOf(found)] as [string, string]]),
     ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
     ['network', found.architecture ?? found.trouble ?? 'none that is known'],
     ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
@@ -53,6 +54,13 @@ function describe(file: string, found: Inspection, all: boolean): string {
       : []),
     '',
   ].join('\n');
+}
+
+/** `model_ema; model (122 tensors) by --part model; left out: optimizer (161 tensors)` */
+function partsOf({ part, otherParts = [], leftOut = [] }: Inspection): string {
+  const list = (parts: typeof leftOut) => parts.map(({ name, tensors }) => `${name} (${tensors} tensors)`).join(', ');
+  const others = otherParts.length ? [`other sets, taken by --part: ${list(otherParts)}`] : [];
+  return [`below "${part}"`, ...others, ...(leftOut.length ? [`left out: ${list(leftOut)}`] : [])].join('; ');
 }
 
 /** `25,557,032, and 53,120 running statistics`: counted as PyTorch does, which calls the latter buffers. */

@@ -4,6 +4,7 @@ import type { DType, Shape } from '../tensor.js';
 import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, type Part } from '../weights/parts.js';
 import { understand } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
@@ -14,6 +15,10 @@ export interface Inspection {
   /** Whose spelling the names are in; absent when no rule fits. */
   readonly dialect?: string;
   readonly dialectReason?: string;
+  /** The set of weights that loading takes, where the file holds more than that; then the others, and what is no weights. */
+  readonly part?: string;
+  readonly otherParts?: readonly Part[];
+  readonly leftOut?: readonly Part[];
   /** What stands before every name and is taken off when loading. */
   readonly prefix: string;
   /** The network these tensors were made for; absent when it is none we know. */
@@ -43,14 +48,15 @@ export interface Inspection {
 export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { naming, architecture, described } = understand(checkpoint);
+    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
+    const { naming, architecture, described, record } = understand(taken);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
-    const counted = naming ? tensors.filter((t) => t.parameter !== undefined) : tensors;
+    const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
     const count = (measured: boolean) =>
       counted
         .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
@@ -60,8 +66,10 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
+      ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),

@@ -11,7 +11,9 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
 import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
@@ -34,6 +36,8 @@ export interface LoadOptions extends EngineOptions {
   seed?: number | undefined;
   /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
   warn?: ((text: string) => void) | undefined;
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  part?: string | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -42,6 +46,8 @@ export interface Understanding {
   readonly architecture: Architecture | undefined;
   /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
   readonly described: (() => Graph) | undefined;
+  /** What the file's own record says; it goes before anything that is read off names and shapes. */
+  readonly record: StoredRecord | undefined;
 }
 
 /**
@@ -68,12 +74,25 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   }
 }
 
-/** Which dialect and network a file's names and shapes speak of. Reads no tensor. */
-export function understand(checkpoint: Checkpoint): Understanding {
+/** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
+export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
+  const record = readRecord(checkpoint.metadata, file);
+  if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
+  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
+}
+
+/** The network is the record's. Names that are no dialect's are the network's own. */
+function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
+  const { config, graph, architecture: name } = record;
+  return {
+    naming: record.dialect === ownSpelling ? undefined : recogniseNames([...checkpoint.tensors.keys()]),
+    architecture: config && { name, config },
+    described: graph && (() => graph),
+    record,
+  };
 }
 
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
@@ -82,12 +101,15 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
-  const found = understand(checkpoint);
-  const notes: string[] = [];
+async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+  const chosen = choosePart(opened, options.part);
+  const { checkpoint } = chosen;
+  const found = understand(checkpoint, file);
+  const stored = options.architecture === undefined ? found.record : undefined;
+  const notes = partNotes(chosen, file);
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
-  const architecture = record?.architecture ?? network.architecture;
+  const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
@@ -101,8 +123,11 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
     );
 
   const { preprocess = record?.preprocess, decode } = options;
-  const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known = replace.size ? undefined : (record?.classes ?? (await customaryLabels(network, file, notes)));
+  const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
+  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
@@ -110,19 +135,27 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
     graph,
     {
       architecture,
+      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...(record ? { licence: record.licence, source: record.source, about: record.about } : {}),
+      ...origin(record ?? stored),
     },
     { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
+/** Where weights come from and what may be done with them, as far as it is known. */
+const origin = (from: Partial<Pick<BundledModel, 'licence' | 'source' | 'about'>> = {}) => ({
+  ...(from.licence !== undefined && { licence: from.licence }),
+  ...(from.source !== undefined && { source: from.source }),
+  ...(from.about !== undefined && { about: from.about }),
+});
+
 /** The network to fill: the user's, else the one the file describes, else the one its shapes speak of. */
 function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
-  const keras = checkpoint.format === 'keras-h5';
+  const keras = checkpoint.format.startsWith('keras');
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
     prefix: '',
@@ -143,8 +176,9 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   }
   if (found.described) {
     const graph = found.described();
+    const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
-    return { graph, naming, architecture: graph.name };
+    return { graph, naming, architecture: graph.name, ...config };
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
@@ -247,7 +281,7 @@ function refuseNames(from: string): void {
 
 const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
-    ? from.replace(/^.*[/\\]/, '')
+    ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
       ? from.pathname.replace(/^.*\//, '')
       : 'weights';

@@ -98,7 +98,8 @@ const readsAhead = 4;
 function toParameter(source: AnyTensor, layout: Layout): Tensor {
   const values = toFloat32(source);
   const { shape } = values;
-  if (layout === 'pytorch' || (shape.length !== 4 && shape.length !== 2)) return values;
+  if (layout === 'pytorch') return { ...values, shape: parameterShape(shape, layout) };
+  if (shape.length !== 4 && shape.length !== 2) return values;
   const out = shape[shape.length - 1];
   const channels = shape[shape.length - 2];
   const positions = values.data.length / (out * channels);

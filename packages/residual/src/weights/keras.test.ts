@@ -259,6 +259,6 @@ test('where h5wasm is not installed the error says what to install', () => {
     const bytes = Uint8Array.from('\\x89HDF\\r\\n\\x1a\\n and more', (c) => c.charCodeAt(0));
     await openCheckpoint(bytes).catch((error) => console.log(error.code + ': ' + error.message));`;
   expect(execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })).toBe(
-    'MISSING_PACKAGE: Keras .h5 files are read by the package h5wasm, which is not installed; run: npm install h5wasm\n',
+    'MISSING_PACKAGE: Keras .h5 files need the package h5wasm, which is not installed; run: npm install h5wasm\n',
   );
 });
