@@ -34,6 +34,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
   /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
   part?: string | undefined;
 }
@@ -123,10 +125,12 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
 
   const { preprocess = record?.preprocess, decode } = options;
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
   const known = replace.size ? undefined : (record?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -137,7 +141,7 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       ...(labels ? { classes: labels } : {}),
       ...origin(record ?? stored),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
