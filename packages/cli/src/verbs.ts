@@ -1,5 +1,5 @@
 import type { Context } from './context.js';
-import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
+import { classifyFlags, compareFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;
@@ -67,6 +67,19 @@ export const verbs: readonly Verb[] = [
       'residual inspect --json *.pth',
     ],
     load: () => import('./verbs/inspect.js'),
+  }),
+  verb({
+    name: 'compare',
+    args: '[picture]',
+    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    flags: compareFlags,
+    examples: [
+      'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',
+      'residual compare -w resnet50.pth --against-preprocess caffe photo.jpg',
+      'residual compare -w resnet50.pth --against-engine reference photo.jpg',
+      'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
+    ],
+    load: () => import('./verbs/compare.js'),
   }),
   verb({
     name: 'doctor',

@@ -51,6 +51,16 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export {
+  type Cause,
+  type ComparedSide,
+  type CompareOptions,
+  type Comparison,
+  compare,
+  defaultTolerance,
+  type Station,
+} from './tasks/compare.js';
+export { isRecording } from './tasks/compare-recorded.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
