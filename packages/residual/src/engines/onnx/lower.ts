@@ -23,7 +23,9 @@ interface Site {
 
 /**
  * The smallest number above 0. ONNX Runtime (seen in 1.30) merges a Pad of 0 into the MaxPool behind it, whose padding
- * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone.
+ * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone. Exported files
+ * keep it: they are run by ONNX Runtime more than by anything else, of whatever version, and elsewhere it is a zero
+ * (a difference of 1e-45, and 0 itself where numbers have 16 bits or tiny ones are flushed).
  */
 const almostZero = Float32Array.of(2 ** -149);
 
@@ -103,6 +105,11 @@ const lowerings = {
         ? [site.before('Transpose', site.inputs, { perm: [0, 2, 3, 1] })]
         : site.inputs;
     site.last('Flatten', rows, { axis: 1 });
+  },
+  reshape(site, { shape }) {
+    // 0 is the input's own size: the batch.
+    const target = site.constant('shape', BigInt64Array.from([0, ...shape], BigInt), [1 + shape.length]);
+    site.last('Reshape', [...site.inputs, target]);
   },
   dense: (site) => site.last('Gemm', site.inputs, { transB: 1 }),
   dropout: (site) => site.last('Identity', site.inputs),
