@@ -11,8 +11,9 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
-import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { checkLabels, choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
@@ -56,10 +57,11 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   if (record === undefined && typeof from === 'string') refuseNames(from);
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
+  const beside = record || typeof from !== 'string' ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    return await fill(checkpoint, file, options, record, beside);
   } finally {
     await checkpoint.close();
   }
@@ -73,16 +75,33 @@ export function understand(checkpoint: Checkpoint): Understanding {
   return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like. */
+function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
-  const found = understand(checkpoint);
+async function fill(
+  checkpoint: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  record?: BundledModel,
+  beside?: SideFiles,
+): Promise<Model> {
+  const found = withSideFiles(understand(checkpoint), beside);
   const notes: string[] = [];
-  const network = chooseNetwork(checkpoint, found, options, file);
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
   const architecture = record?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
@@ -97,9 +116,14 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  if (!beside && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
+  const [, , height, width] = graph.inputs[0].shape;
+  const { decode } = options;
+  const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known = record?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
+  const known =
+    record?.classes ?? beside?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
   const labels = options.labels ?? (replace.size ? undefined : known);
   checkLabels(labels, graph, file);
   const { engine, device, threads, precision } = options;
