@@ -35,6 +35,7 @@ function describe(file: string, found: Inspection, all: boolean): string {
     ['dialect', found.dialect === undefined ? unknown : `${found.dialect} (${found.dialectReason})`],
     ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
     ['network', found.architecture ?? found.trouble ?? 'none that is known'],
+    ...(found.beside ? [['beside', `${found.beside}, which the network is read off too`] as [string, string]] : []),
     ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
     ['parameters', found.parameters.toLocaleString('en-US')],
     ['tensors', `${found.tensors.length}`],

@@ -4,7 +4,8 @@ import type { DType, Shape } from '../tensor.js';
 import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
-import { understand } from './load.js';
+import { readSideFiles } from '../weights/side-files.js';
+import { understand, withSideFiles } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
 export interface Inspection {
@@ -19,6 +20,8 @@ export interface Inspection {
   /** The network these tensors were made for; absent when it is none we know. */
   readonly architecture?: string;
   readonly classes?: number;
+  /** The files beside the weights that were heard on the network: `config.json of timm`. */
+  readonly beside?: string;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
   /** Elements of all tensors that become parameters. */
@@ -41,7 +44,8 @@ export interface Inspection {
 export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { naming, architecture, described } = understand(checkpoint);
+    const beside = typeof from === 'string' ? await readSideFiles(from) : undefined;
+    const { naming, architecture, described } = withSideFiles(understand(checkpoint), beside);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -58,6 +62,7 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
+      ...(beside && { beside: beside.from }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
       parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
       tensors,

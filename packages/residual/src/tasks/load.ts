@@ -76,7 +76,7 @@ export function understand(checkpoint: Checkpoint): Understanding {
 }
 
 /** What stands beside a weight file goes before what its names and shapes look like. */
-function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
   if (!beside || !found.architecture) return found;
   const { classes } = found.architecture.config;
   const config = { ...found.architecture.config, ...beside.network, classes };
