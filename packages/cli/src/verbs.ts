@@ -1,5 +1,5 @@
 import type { Context } from './context.js';
-import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
+import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, shells, summaryFlags } from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;
@@ -9,6 +9,8 @@ export interface Verb {
   readonly name: string;
   /** In commander's spelling: `<must>`, `[may]`, `<several...>`. */
   readonly args: string;
+  /** Words that its arguments may be, for completion. */
+  readonly words?: readonly string[];
   readonly summary: string;
   readonly flags: Flags;
   readonly examples: readonly string[];
@@ -31,6 +33,8 @@ export const verbs: readonly Verb[] = [
       'residual classify --weights resnet50.pth photo.jpg       1000 classes of ImageNet',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
+      'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
+      'residual classify -w resnet50.pth --score --top 1 val/      val/tench/1.jpg, val/n01443537/2.jpg …',
       'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
     ],
     load: () => import('./verbs/classify.js'),
@@ -75,5 +79,18 @@ export const verbs: readonly Verb[] = [
     flags: { json },
     examples: ['residual doctor', 'residual doctor --json'],
     load: () => import('./verbs/doctor.js'),
+  }),
+  verb({
+    name: 'completion',
+    args: '<shell>',
+    words: shells,
+    summary: 'print a script with which bash, zsh or fish completes words after `residual`',
+    flags: {},
+    examples: [
+      'residual completion fish > ~/.config/fish/completions/residual.fish',
+      'eval "$(residual completion bash)"      a line for ~/.bashrc',
+      'eval "$(residual completion zsh)"       a line for ~/.zshrc, after compinit',
+    ],
+    load: () => import('./verbs/completion.js'),
   }),
 ];

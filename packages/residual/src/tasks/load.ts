@@ -11,9 +11,12 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
+import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
 import { readSideFiles, type SideFiles } from '../weights/side-files.js';
-import { checkLabels, choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
+import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
 export interface LoadOptions extends EngineOptions {
@@ -32,6 +35,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  part?: string | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -40,6 +45,10 @@ export interface Understanding {
   readonly architecture: Architecture | undefined;
   /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
   readonly described: (() => Graph) | undefined;
+  /** What the file's own record says; it goes before anything that is read off names and shapes. */
+  readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
@@ -57,7 +66,7 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   if (record === undefined && typeof from === 'string') refuseNames(from);
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const beside = record || typeof from !== 'string' ? undefined : await readSideFiles(from);
+  const beside = record ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
@@ -67,20 +76,33 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   }
 }
 
-/** Which dialect and network a file's names and shapes speak of. Reads no tensor. */
-export function understand(checkpoint: Checkpoint): Understanding {
+/** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
+export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
+  const record = readRecord(checkpoint.metadata, file);
+  if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
+  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
 }
 
-/** What stands beside a weight file goes before what its names and shapes look like. */
+/** The network is the record's. Names that are no dialect's are the network's own. */
+function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
+  const { config, graph, architecture: name } = record;
+  return {
+    naming: record.dialect === ownSpelling ? undefined : recogniseNames([...checkpoint.tensors.keys()]),
+    architecture: config && { name, config },
+    described: graph && (() => graph),
+    record,
+  };
+}
+
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
 export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
-  if (!beside || !found.architecture) return found;
+  if (!beside || !found.architecture || found.record) return found;
   const { classes } = found.architecture.config;
   const config = { ...found.architecture.config, ...beside.network, classes };
-  return { ...found, architecture: { name: architectureName(config), config } };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
 }
 
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
@@ -90,20 +112,24 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
 }
 
 async function fill(
-  checkpoint: Checkpoint,
+  opened: Checkpoint,
   file: string,
   options: LoadOptions,
   record?: BundledModel,
-  beside?: SideFiles,
+  sideFiles?: SideFiles,
 ): Promise<Model> {
-  const found = withSideFiles(understand(checkpoint), beside);
-  const notes: string[] = [];
+  const chosen = choosePart(opened, options.part);
+  const { checkpoint } = chosen;
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
+  const stored = options.architecture === undefined ? found.record : undefined;
+  const notes = partNotes(chosen, file);
+  const { beside } = found;
   if (beside) notes.push(`${file}: read ${beside.from} beside it`);
   // A network that is given or described as it is keeps its size.
   const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
   const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
-  const architecture = record?.architecture ?? network.architecture;
+  const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
@@ -116,35 +142,42 @@ async function fill(
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  if (!beside && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
 
   const [, , height, width] = graph.inputs[0].shape;
   const { decode } = options;
   const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
-  const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known =
-    record?.classes ?? beside?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
-  const labels = options.labels ?? (replace.size ? undefined : known);
-  checkLabels(labels, graph, file);
+  const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
+  const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
     {
       architecture,
+      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...(record ? { licence: record.licence, source: record.source, about: record.about } : {}),
+      ...origin(record ?? stored),
     },
     { engine, device, threads, precision, name: file, weights, notes, report },
   );
 }
 
+/** Where weights come from and what may be done with them, as far as it is known. */
+const origin = (from: Partial<Pick<BundledModel, 'licence' | 'source' | 'about'>> = {}) => ({
+  ...(from.licence !== undefined && { licence: from.licence }),
+  ...(from.source !== undefined && { source: from.source }),
+  ...(from.about !== undefined && { about: from.about }),
+});
+
 /** The network to fill: the user's, else the one the file describes, else the one its shapes speak of. */
 function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
-  const keras = checkpoint.format === 'keras-h5';
+  const keras = checkpoint.format.startsWith('keras');
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
     prefix: '',
@@ -165,8 +198,9 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   }
   if (found.described) {
     const graph = found.described();
+    const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
-    return { graph, naming, architecture: graph.name };
+    return { graph, naming, architecture: graph.name, ...config };
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
@@ -269,7 +303,7 @@ function refuseNames(from: string): void {
 
 const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
-    ? from.replace(/^.*[/\\]/, '')
+    ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
       ? from.pathname.replace(/^.*\//, '')
       : 'weights';

@@ -95,7 +95,7 @@ export async function readWeights(
 const readsAhead = 4;
 
 /** A file's tensor as a parameter: float32, `[out, in, kh, kw]` or `[out, in]`. */
-export function toParameter(source: AnyTensor, layout: Layout): Tensor {
+function toParameter(source: AnyTensor, layout: Layout): Tensor {
   const values = toFloat32(source);
   const { shape } = values;
   if (layout === 'pytorch') return { ...values, shape: parameterShape(shape, layout) };

@@ -29,8 +29,8 @@ const weightName = /(^|[/\\])(open_clip_)?(pytorch_)?model(-\d+-of-\d+)?\.(safet
  * @throws WEIGHTS_FORMAT when one is no JSON or says something impossible; GRAPH when it describes a ResNet that the
  * family lacks.
  */
-export async function readSideFiles(path: string): Promise<SideFiles | undefined> {
-  if (/^[a-z]+:\/\//i.test(path)) return undefined;
+export async function readSideFiles(path: unknown): Promise<SideFiles | undefined> {
+  if (typeof path !== 'string' || /^[a-z]+:\/\//i.test(path)) return undefined;
   const isFolder = !/\.\w+$/.test(path.replace(/^.*[/\\]/, '')) || /[/\\]$/.test(path);
   if (!isFolder && !weightName.test(path)) return undefined;
   const folder = isFolder ? path.replace(/[/\\]*$/, '/') : path.replace(/[^/\\]*$/, '');
