@@ -92,8 +92,11 @@ function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
-  if (outputsOf(graph) === undefined)
-    doubts.push(`${file}: it has no classifier; the network ends with its features, ${graph.outputs[0].name}`);
+  if (outputsOf(graph) === undefined) doubts.push(`${file}: it has no classifier; the network ends with its features`);
+  if (naming.dialect === 'detectron2' && config?.strideOn === '1x1')
+    doubts.push(
+      `${file}: taken for MSRA's weights (stride on the first 1×1, BGR pictures); for Detectron2's copies of torchvision's pass architecture resnet50 (or the like) and preprocess torchvision`,
+    );
   const same = config && naming.dialect === 'timm' ? lookalikes(config) : [];
   if (same.length)
     doubts.push(

@@ -208,6 +208,12 @@ describe('beside a weight file', () => {
     expect((await model.run(x, ['logits'])).logits.data).toEqual((await own.run(x, ['logits'])).logits.data);
   });
 
+  test('a folder is asked too', async () => {
+    const path = write('folder.v1', { 'config.json': document, 'preprocessor_config.json': processor });
+    await using model = await load(path.replace('model.safetensors', ''), { engine: 'reference' });
+    expect(model.record.plan[1]).toEqual({ step: 'resizeShortSide', size: 256, filter: 'bicubic' });
+  });
+
   test('the user’s word goes before theirs', async () => {
     const path = write('told', { 'config.json': document, 'preprocessor_config.json': processor });
     const labels = [{ label: 'a' }, { label: 'b' }];

@@ -31,7 +31,7 @@ const weightName = /(^|[/\\])(open_clip_)?(pytorch_)?model(-\d+-of-\d+)?\.(safet
  */
 export async function readSideFiles(path: unknown): Promise<SideFiles | undefined> {
   if (typeof path !== 'string' || /^[a-z]+:\/\//i.test(path)) return undefined;
-  const isFolder = !/\.\w+$/.test(path.replace(/^.*[/\\]/, '')) || /[/\\]$/.test(path);
+  const isFolder = (await (await import('#file')).openFolder(path)) !== undefined;
   if (!isFolder && !weightName.test(path)) return undefined;
   const folder = isFolder ? path.replace(/[/\\]*$/, '/') : path.replace(/[^/\\]*$/, '');
   const config = await readJson(`${folder}config.json`);
