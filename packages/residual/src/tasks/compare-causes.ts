@@ -426,7 +426,7 @@ function mapped({ shape, data }: Tensor, change: (value: number) => number): Ten
 }
 
 /** Every hypothesis about layers and weights, in the order in which they are tried. */
-export const networkHypotheses: Readonly<Record<string, Hypothesis>> = {
+export const networkHypotheses = {
   epsilon,
   strideOn,
   stemPool,
@@ -440,4 +440,4 @@ export const networkHypotheses: Readonly<Record<string, Hypothesis>> = {
   kernels,
   rounded,
   batchStatistics,
-};
+} as const satisfies Record<string, Hypothesis>;

@@ -316,7 +316,7 @@ function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comp
   const best = (values: Map<string, Tensor>, labels: Side | undefined): Prediction | undefined => {
     const logits = values.get('logits');
     const output = logits ?? values.get('probabilities');
-    if (!output || output.shape.length !== 2 || !output.data.every(Number.isFinite)) return undefined;
+    if (output?.shape.length !== 2 || !output.data.every(Number.isFinite)) return undefined;
     const classes = labels?.model?.record.classes;
     const row = output.data.subarray(0, output.shape[1]);
     return rankRow(row, { logits: output === logits, top: 1, classes })[0];

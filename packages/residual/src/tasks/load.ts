@@ -6,7 +6,6 @@ import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
 import { onnxGraph } from '../models/onnx-graph.js';
-import type { OnnxNetwork } from '../models/onnx-network.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
@@ -14,11 +13,13 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
+import { onnxNetwork } from './onnx.js';
 
 export interface LoadOptions extends EngineOptions {
   /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
@@ -36,6 +37,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
   /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
   part?: string | undefined;
 }
@@ -48,11 +51,14 @@ export interface Understanding {
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
  * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5, ONNX). Format, dialect and architecture are read off the content.
+ * Keras .h5 and .keras, ONNX), an index of shards, or the folder of either. Format, dialect and architecture are read
+ * off the content.
  *
  * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
  * @example await using model = await load('resnet50.pth');
@@ -65,10 +71,11 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   if (record === undefined && typeof from === 'string') refuseNames(from);
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
+  const beside = record ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    return await fill(checkpoint, file, options, record, beside);
   } finally {
     await checkpoint.close();
   }
@@ -99,19 +106,37 @@ function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture || found.record) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(
+  opened: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  record?: BundledModel,
+  sideFiles?: SideFiles,
+): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const { checkpoint } = chosen;
-  const found = understand(checkpoint, file);
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
-  const network = chooseNetwork(checkpoint, found, options, file);
+  const { beside } = found;
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
   const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
@@ -126,14 +151,20 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
+  const [, , height, width] = graph.inputs[0].shape;
+  const { decode } = options;
+  const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
-  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
+  const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -144,7 +175,7 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       ...(labels ? { classes: labels } : {}),
       ...origin(record ?? stored),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
@@ -178,9 +209,14 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     const graph = build(architecture, changes);
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
-  if (checkpoint.network) return describedByOnnx(checkpoint.network, naming, found, options, file);
+  if (checkpoint.network) {
+    const { network: model } = checkpoint;
+    const network = described(() => onnxNetwork(model, naming, found.architecture, size), file);
+    refuseChanges(network.graph, options, file);
+    return network;
+  }
   if (found.described) {
-    const graph = found.described();
+    const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
     return { graph, naming, architecture: graph.name, ...config };
@@ -196,34 +232,14 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   );
 }
 
-/**
- * The network of an ONNX model. Its graph says all of it but how its pictures were prepared, which names like
- * torchvision's tell.
- */
-function describedByOnnx(
-  model: OnnxNetwork,
-  naming: Network['naming'],
-  { architecture }: Understanding,
-  options: LoadOptions,
-  file: string,
-): Network {
-  const { size } = options;
-  const { graph, ...own } = onnxGraph(model, typeof size === 'number' ? [size, size] : size);
-  const [{ shape }, ...others] = graph.inputs;
-  if (others.length > 0 || shape.length !== 4)
-    throw new ResidualError(
-      'GRAPH',
-      `${file}: its network takes ${graph.inputs.map((input) => `"${input.name}" ${formatShape(input.shape, true)}`).join(' and ')}; one input [N, C, H, W] is due`,
-      { file },
-    );
-  refuseChanges(graph, options, file);
-  return {
-    graph,
-    naming: { ...naming, ...own, prefix: '', foreign: [] },
-    architecture: architecture?.name ?? graph.name,
-    producer: model.producer,
-    ...(architecture ? { config: architecture.config } : {}),
-  };
+/** The network that a file describes; what is wrong with it is said of the file. */
+function described<T>(build: () => T, file: string): T {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof ResidualError)) throw error;
+    throw new ResidualError(error.code, `${file}: ${error.message}`, { ...error.details, file }, { cause: error });
+  }
 }
 
 /** A network that is given as it is cannot be changed while its weights are loaded. */
@@ -316,7 +332,8 @@ function refuseNames(from: string): void {
   if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL

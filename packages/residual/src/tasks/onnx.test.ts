@@ -1,10 +1,15 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
+import { noise, noiseTensor } from '../engines/sketch.js';
+import { preset } from '../image/presets.js';
+import { build } from '../models/resnet.js';
 import { readTensors, shared, temporaryFolder } from '../testing.js';
 import { refusal, runPython } from '../weights/python.test.helper.js';
+import { exportOnnx } from './export.js';
 import { inspect } from './inspect.js';
 import { load } from './load.js';
+import { createModel } from './model.js';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
@@ -327,4 +332,21 @@ describe.skipIf(!shared)('the odd files of others', () => {
     expect(model.record.classes).toHaveLength(1000);
     expect(await inspect(odd('light_resnet50.onnx'))).toMatchObject({ parameters: 25_557_032, statistics: 53_120 });
   });
+});
+
+test('what we export comes back with its plan and labels', async () => {
+  const graph = build('resnet18', { classes: 3, size: 32, width: 8, widthPerGroup: 8, depths: [1, 1, 1, 1] });
+  const classes = [{ label: 'cat', wnid: 'n02121808' }, { label: 'dog' }, { label: 'owl' }];
+  const plan = preset('tf', { height: 32, width: 32 });
+  await using model = createModel(graph, { architecture: 'small', preprocess: 'tf', plan, classes, licence: 'MIT' });
+  const x = noiseTensor([2, 3, 32, 32], noise(4));
+  for (const fold of [false, true]) {
+    await exportOnnx(model, file('own.onnx'), { fold });
+    await using back = await load(file('own.onnx'));
+    expect(back.record).toMatchObject({ architecture: 'small', preprocess: 'tf', plan, classes, licence: 'MIT' });
+    expect(back.notes).toEqual([]);
+    const [expected, received] = [await model.run(x, ['logits']), await back.run(x, ['logits'])];
+    expect(difference(received.logits, expected.logits)).toBeLessThan(1e-5);
+    if (!fold) expect([...back.weights.keys()].sort()).toEqual([...model.weights.keys()].sort());
+  }
 });
