@@ -1,8 +1,9 @@
 import { chooseEngine } from '../engines/index.js';
-import { nearest, ResidualError, unknownName } from '../errors.js';
+import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import { defaultModel } from '../hub/catalogue.js';
+import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
-import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
@@ -14,8 +15,9 @@ import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
 import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
+import { misspelt, type Origin, originOf } from './origin.js';
 
-export interface LoadOptions extends EngineOptions {
+export interface LoadOptions extends EngineOptions, HubOptions {
   /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
   architecture?: FamilyName | (string & {}) | Graph | undefined;
   /** Number of classes; another than the file's needs `newHead`. */
@@ -42,28 +44,38 @@ export interface Understanding {
 }
 
 /**
- * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5). Format, dialect and architecture are read off the content.
+ * Loads a model: a bundled or a published model's name (`resnet50`, `keras/resnet50`, `timm/resnet50.a1_in1k`; fetched
+ * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5).
+ * Format, dialect and architecture of a file are read off the content.
  *
- * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
+ * @param from `resnet50`, torchvision's best, when left out.
+ * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE; for
+ * published models DOWNLOAD, LICENCE, ABORTED too.
  * @example await using model = await load('resnet50.pth');
  */
-export async function load(from: CheckpointInput, options: LoadOptions = {}): Promise<Model> {
-  const record =
-    typeof from === 'string' && Object.hasOwn(bundled, from)
-      ? (bundled as Record<string, BundledModel>)[from]
-      : undefined;
-  if (record === undefined && typeof from === 'string') refuseNames(from);
+export async function load(from: CheckpointInput = defaultModel, options: LoadOptions = {}): Promise<Model> {
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const checkpoint = await openCheckpoint(record ? record.weights : from);
+  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
+    throw (
+      (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from, Object.keys(family)))) || error
+    );
+  });
   try {
-    const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    const { network } = origin ?? {};
+    const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
+    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin);
   } finally {
     await checkpoint.close();
   }
 }
+
+/** An option that is undefined is one that was not given. */
+const given = (options: LoadOptions): LoadOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+
+const isAbsent = (error: unknown): boolean => error instanceof ResidualError && error.details.reason === 'ENOENT';
 
 /** Which dialect and network a file's names and shapes speak of. Reads no tensor. */
 export function understand(checkpoint: Checkpoint): Understanding {
@@ -79,13 +91,13 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, origin?: Origin): Promise<Model> {
   const found = understand(checkpoint);
   const notes: string[] = [];
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
-  const architecture = record?.architecture ?? network.architecture;
-  const graph = record ? { ...network.graph, name: architecture } : network.graph;
+  const architecture = origin?.architecture ?? network.architecture;
+  const graph = origin ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
@@ -97,9 +109,12 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  const [, , height, width] = graph.inputs[0].shape;
+  const published =
+    typeof origin?.preprocess === 'function' ? origin.preprocess({ height, width }) : origin?.preprocess;
+  const { preprocess = published, decode } = options;
   const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known = record?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
+  const known = origin?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
   const labels = options.labels ?? (replace.size ? undefined : known);
   checkLabels(labels, graph, file);
   const { engine, device, threads, precision } = options;
@@ -110,7 +125,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
       architecture,
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...(record ? { licence: record.licence, source: record.source, about: record.about } : {}),
+      ...(origin ? { licence: origin.licence, source: origin.source, about: origin.about } : {}),
     },
     { engine, device, threads, precision, name: file, weights, notes, report },
   );
@@ -228,19 +243,6 @@ function mismatch(file: string, graph: Graph, report: LoadReport, { architecture
     unexpected: report.unexpected,
     looksLike: architecture?.name ?? null,
   });
-}
-
-/** A bare word that names no file but an architecture, or nearly a bundled model, is told apart from a missing file. */
-function refuseNames(from: string): void {
-  if (/[./\\:]/.test(from)) return;
-  if (Object.hasOwn(family, from))
-    throw new ResidualError(
-      'ARGUMENT',
-      `${from} is an architecture and has no weights by itself; pass a weight file (${from}.pth), or "${Object.keys(bundled)[0]}", the bundled model`,
-      { name: from },
-    );
-  const known = [...Object.keys(bundled), ...Object.keys(family)];
-  if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
 const nameOf = (from: CheckpointInput): string =>
