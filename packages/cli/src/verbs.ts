@@ -1,5 +1,14 @@
 import type { Context } from './context.js';
-import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, summaryFlags } from './flags.js';
+import {
+  cacheFlags,
+  classifyFlags,
+  type Flags,
+  inspectFlags,
+  json,
+  modelsFlags,
+  type OptionsOf,
+  summaryFlags,
+} from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;
@@ -27,8 +36,10 @@ export const verbs: readonly Verb[] = [
     summary: 'say what photographs show: files, folders or globs',
     flags: classifyFlags,
     examples: [
+      "residual classify photo.jpg                              torchvision's ResNet-50, fetched on first use",
+      'residual classify --model timm/resnet18.a1_in1k photo.jpg',
+      'residual classify --weights resnet50.pth photo.jpg       weights of your own',
       'residual classify --model resnet8-cifar10 photo.jpg      the bundled model: ten classes',
-      'residual classify --weights resnet50.pth photo.jpg       1000 classes of ImageNet',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
       'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
@@ -50,11 +61,30 @@ export const verbs: readonly Verb[] = [
   }),
   verb({
     name: 'models',
-    args: '',
-    summary: 'list the bundled models and the architectures that weights can be for',
-    flags: { json },
-    examples: ['residual models', 'residual models --json'],
+    args: '[name]',
+    summary: 'list the models that can be had by name, or those whose name has a word in it',
+    flags: modelsFlags,
+    examples: [
+      'residual models',
+      'residual models resnet50',
+      'residual models timm --licence apache',
+      'residual models --cached',
+      'residual models --architectures',
+    ],
     load: () => import('./verbs/models.js'),
+  }),
+  verb({
+    name: 'cache',
+    args: '[prune]',
+    summary: 'show what published models are kept on this machine, or prune them',
+    flags: cacheFlags,
+    examples: [
+      'residual cache',
+      'residual cache prune --older-than 30',
+      'residual cache prune --to 2GB',
+      'residual cache prune --all',
+    ],
+    load: () => import('./verbs/cache.js'),
   }),
   verb({
     name: 'inspect',

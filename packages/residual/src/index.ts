@@ -25,6 +25,7 @@ export { type Graph, inferShapes } from './graph/graph.js';
 export { foldBatchNorm } from './graph/passes.js';
 export { type Summary, summary } from './graph/summary.js';
 export {
+  bareName,
   type Collection,
   catalogue,
   defaultModel,

@@ -1,4 +1,4 @@
-import { ResidualError, unknownName } from '../errors.js';
+import { ResidualError } from '../errors.js';
 import type { Filter, Plan } from '../image/plan.js';
 import { type PresetName, preset } from '../image/presets.js';
 import { family } from '../models/resnet.js';
@@ -65,46 +65,33 @@ export async function published(): Promise<readonly HubEntry[]> {
     import('./microsoft.js'),
     import('./timm.js'),
   ]);
-  return [...torchvision, ...keras, ...microsoft, ...timm()];
+  return [...torchvision, ...keras, ...microsoft, ...timm];
 }
 
-/** The bare name of torchvision's best file of an architecture: `resnet50` is `resnet50-v2`. */
-export const bareName = (
-  { id, collection, architecture }: HubEntry,
-  entries: readonly HubEntry[],
-): string | undefined =>
-  collection === 'torchvision' && entries.findLast((other) => other.architecture === architecture)?.id === id
-    ? architecture
-    : undefined;
+/** torchvision's best file of an architecture: what its bare name means. */
+const best = (architecture: string, entries: readonly HubEntry[]): HubEntry | undefined =>
+  entries.findLast((entry) => entry.collection === 'torchvision' && entry.architecture === architecture);
+
+/** The bare name that an entry has besides its id: `resnet50` is `resnet50-v2`. */
+export const bareName = (entry: HubEntry, entries: readonly HubEntry[]): string | undefined =>
+  best(entry.architecture, entries) === entry ? entry.architecture : undefined;
 
 /**
  * The entry that a name means: an id, or an architecture of torchvision's, which means its best file.
  * Undefined when the name is none.
- * @throws UNKNOWN_NAME for a published file whose network the family lacks, and for a name like `timm/resnet50` that only
- * begins an id.
+ * @throws UNKNOWN_NAME for a published file whose network the family lacks.
  */
 export async function findEntry(name: string): Promise<HubEntry | undefined> {
   const word = name.split('/')[0] as Collection;
   if (!(name.includes('/') ? collections.includes(word) : /^[a-z]\w*\d+\w*(-v[12])?$/.test(name))) return undefined;
   const entries = await published();
-  const entry =
-    entries.find(({ id }) => id === name) ??
-    entries.findLast(({ collection, architecture }) => collection === 'torchvision' && architecture === name);
+  const entry = entries.find(({ id }) => id === name) ?? best(name, entries);
   if (entry === undefined) return undefined;
   if (Object.hasOwn(family, entry.architecture)) return entry;
   throw new ResidualError(
     'UNKNOWN_NAME',
     `${name} is published, but its network ${entry.architecture} is none of the family; \`residual models\` lists what can be loaded`,
     { name },
-  );
-}
-
-/** The error for a name that looks like one of the hub's and is none. */
-export async function unknownEntry(name: string): Promise<ResidualError> {
-  return unknownName(
-    'model',
-    name,
-    (await catalogue()).map(({ id }) => id),
   );
 }
 

@@ -143,15 +143,11 @@ async function attempt(wanted: Wanted, part: string, options: DownloadOptions): 
     }
     if (watch.signal.aborted) throw new Passing(`nothing came for ${stall / 1000} s`);
     if (error instanceof ResidualError || error instanceof Passing) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    if (code && 'syscall' in (error as object) && handleErrors.has(code)) {
+    const { code = '', syscall } = error as NodeJS.ErrnoException;
+    if (syscall !== undefined) {
       if (code === 'ENOSPC') await discard(part);
-      throw new ResidualError(
-        'FILE',
-        `${part}: ${handleErrors.get(code)}`,
-        { file: part, reason: code },
-        { cause: error },
-      );
+      const why = handleErrors[code] ?? `it cannot be written (${code})`;
+      throw new ResidualError('FILE', `${part}: ${why}`, { file: part, reason: code }, { cause: error });
     }
     throw new Passing(reasonOf(error), undefined, { cause: error });
   } finally {
@@ -160,14 +156,14 @@ async function attempt(wanted: Wanted, part: string, options: DownloadOptions): 
   }
 }
 
-const handleErrors = new Map([
-  ['ENOSPC', 'the disk is full; free some space, or name another cache folder (RESIDUAL_CACHE)'],
-  ['EDQUOT', 'the quota of this user is used up; name another cache folder (RESIDUAL_CACHE)'],
-  ['EACCES', 'it may not be written; name another cache folder (RESIDUAL_CACHE)'],
-  ['EPERM', 'it may not be written; name another cache folder (RESIDUAL_CACHE)'],
-  ['EROFS', 'its disk is read-only; name another cache folder (RESIDUAL_CACHE)'],
-  ['EIO', 'the disk failed'],
-]);
+const elsewhere = 'name another cache folder (RESIDUAL_CACHE)';
+const handleErrors: Record<string, string> = {
+  ENOSPC: `the disk is full; free some space, or ${elsewhere}`,
+  EDQUOT: `the quota of this user is used up; ${elsewhere}`,
+  EACCES: `it may not be written; ${elsewhere}`,
+  EPERM: `it may not be written; ${elsewhere}`,
+  EROFS: `its disk is read-only; ${elsewhere}`,
+};
 
 /** An error after which what was fetched is of no use, to continue least of all. */
 class Discarding extends Error {

@@ -98,7 +98,8 @@ export function reasonOf(error: unknown): string {
   return words[code] ?? ([cause?.message, message].find(Boolean) || 'it cannot be reached');
 }
 
-function follow(from: string, location: string | null): string {
+/** Where a redirect leads. @throws DOWNLOAD for another protocol, or from https down to http. */
+export function follow(from: string, location: string | null): string {
   if (!location) throw failure(from, 'it redirects without saying where to; check the address');
   let to: URL;
   try {

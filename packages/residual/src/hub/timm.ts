@@ -29,9 +29,6 @@ const licences: Record<string, string> = {
   'cc-by-nc-4.0': 'CC-BY-NC-4.0',
 };
 
-/** timm's ResNets. A file with a published hash is taken before Hugging Face's copy, which has none. */
-export const timm = (): readonly HubEntry[] => timmRows.trim().split('\n').map(entryOf);
-
 function entryOf(line: string): HubEntry {
   const [name, host, file, classes, size, crop, filter, statistic, licence, millions, metrics] = line.split(' ');
   const parameters = millions === '-' ? undefined : Math.round(Number(millions) * 1e6);
@@ -56,3 +53,6 @@ function metricOf(text: string): Metric {
   const [top1, size, crop] = text.split(/[@/]/).map(Number);
   return { top1, size, crop };
 }
+
+/** timm's ResNets. A file with a published hash is taken before Hugging Face's copy, which has none. */
+export const timm: readonly HubEntry[] = timmRows.trim().split('\n').map(entryOf);

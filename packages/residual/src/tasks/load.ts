@@ -58,9 +58,7 @@ export async function load(from: CheckpointInput = defaultModel, options: LoadOp
   void chooseEngine(options.engine).available();
   const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
   const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
-    throw (
-      (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from, Object.keys(family)))) || error
-    );
+    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
   });
   try {
     const { network } = origin ?? {};
@@ -97,7 +95,7 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
   const architecture = origin?.architecture ?? network.architecture;
-  const graph = origin ? { ...network.graph, name: architecture } : network.graph;
+  const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);

@@ -1,10 +1,10 @@
-import { ResidualError } from '../errors.js';
-import { catalogue, findEntry, type HubEntry, planOf, unknownEntry } from '../hub/catalogue.js';
+import { nearest, ResidualError, unknownName } from '../errors.js';
+import { catalogue, collections, findEntry, type HubEntry, planOf } from '../hub/catalogue.js';
 import type { HubOptions } from '../hub/options.js';
 import type { Plan } from '../image/plan.js';
 import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
-import type { FamilyName } from '../models/resnet.js';
+import { type FamilyName, family } from '../models/resnet.js';
 import type { CheckpointInput } from '../weights/open.js';
 
 /** Weights that a name stands for, bundled or published, and what their file does not say. */
@@ -52,11 +52,15 @@ function about({ architecture, collection, classes, metrics: [metric], licence }
   return `${architecture} by ${collection}, ${known}${accuracy}; licence ${licence}`;
 }
 
-/** The error for a path that does not exist, where it was meant for a name: an architecture, or a misspelt model. */
-export async function misspelt(name: string, family: readonly string[]): Promise<ResidualError | undefined> {
-  if (family.includes(name)) {
-    const published = (await catalogue()).filter(({ architecture }) => architecture === name).map(({ id }) => id);
-    const [model] = Object.keys(bundled);
+/**
+ * The error for a path that does not exist, where it was meant for a name: an architecture, or a misspelt model.
+ * Undefined where it looks like a path.
+ */
+export async function misspelt(name: string): Promise<ResidualError | undefined> {
+  const entries = await catalogue();
+  const [model] = Object.keys(bundled);
+  if (Object.hasOwn(family, name)) {
+    const published = entries.filter(({ architecture }) => architecture === name).map(({ id }) => id);
     const advice = published.length
       ? `published weights for it: ${published.slice(0, 3).join(', ')}`
       : `pass a weight file (${name}.pth), or "${model}", the bundled model`;
@@ -64,6 +68,8 @@ export async function misspelt(name: string, family: readonly string[]): Promise
       name,
     });
   }
-  if (/^(torchvision|keras|microsoft|timm)\/[^/\\]+$/.test(name)) return unknownEntry(name);
-  return /[./\\:]/.test(name) ? undefined : unknownEntry(name);
+  const isId = collections.some((collection) => name.startsWith(`${collection}/`)) && name.split('/').length === 2;
+  if (!isId && /[./\\:]/.test(name)) return undefined;
+  const known = [model, ...Object.keys(family), ...entries.map(({ id }) => id)];
+  return isId || nearest(name, known) ? unknownName('model', name, known) : undefined;
 }
