@@ -41,6 +41,6 @@ async function list({ json, all, olderThan, to }: Options): Promise<number> {
   );
   const broken = unfinished ? `, ${sizeOf(unfinished)} of downloads that are not done` : '';
   const count = `${files.length} model${files.length === 1 ? '' : 's'}, ${sizeOf(bytes)}${broken}`;
-  await print([`${bold(printable(folder))}: ${count}\n`, ...lines].join(''));
+  await print([bold(printable(folder)), `: ${count}\n`, ...lines].join(''));
   return 0;
 }

@@ -46,7 +46,7 @@ test('entries of the catalogue can be built, with the published number of parame
 test.skipIf(!shared)('timm’s rows are those of its own table', () => {
   const [head, ...lines] = readFileSync(join(shared as string, 'timm-resnet.csv'), 'utf8')
     .trim()
-    .split('\n');
+    .split(/\r?\n/);
   const columns = head.split(',');
   for (const line of lines) {
     const cells = line.split(',');

@@ -34,8 +34,9 @@ export interface Fetched {
   readonly etag?: string;
 }
 
-/** Tries in a row that brought less than `worthwhile` bytes. */
+/** Tries in a row that brought less than `worthwhile` bytes, and those in which nobody ever answered. */
 const mostTries = 5;
+const mostUnanswered = 2;
 const worthwhile = 2 ** 20;
 /** Longer waits than a minute are left to the user. */
 const longestWait = 60;
@@ -47,7 +48,8 @@ const mostBytes = 4 * 2 ** 30;
  * behind is continued when the server says by its ETag or date that the file is still the same.
  *
  * Five tries in a row may fail in passing (cut, stalled, 408, 425, 429, 5xx); between them it waits 0.5, 1, 2 and 4 s,
- * or what Retry-After asks up to a minute. A try that got a MiB further than any before starts the count anew.
+ * or what Retry-After asks up to a minute. A try that got a MiB further than any before starts the count anew. Where
+ * nobody answered at all, two tries are enough: there is no network.
  *
  * @throws DOWNLOAD when the server refuses, stays away, or sends something else than what was published: a web page,
  * another size, another hash; FILE when it cannot be written; ABORTED.
@@ -55,6 +57,7 @@ const mostBytes = 4 * 2 ** 30;
 export async function download(wanted: Wanted, part: string, options: DownloadOptions = {}): Promise<Fetched> {
   const { signal, pause = 500 } = options;
   let furthest = 0;
+  let answered = false;
   for (let tries = 1; ; tries++) {
     if (signal?.aborted) throw aborted();
     const result = await attempt(wanted, part, options).catch((error: unknown) => {
@@ -66,7 +69,8 @@ export async function download(wanted: Wanted, part: string, options: DownloadOp
     const reached = await sizeOf(part);
     if (reached >= furthest + worthwhile) [furthest, tries] = [reached, 1];
     const { retryAfter } = result;
-    if (tries >= mostTries || (retryAfter ?? 0) > longestWait)
+    answered ||= !result.unreachable;
+    if (tries >= (answered ? mostTries : mostUnanswered) || (retryAfter ?? 0) > longestWait)
       throw failure(
         wanted.url,
         `${result.message}; ${
@@ -149,7 +153,7 @@ async function attempt(wanted: Wanted, part: string, options: DownloadOptions): 
       const why = handleErrors[code] ?? `it cannot be written (${code})`;
       throw new ResidualError('FILE', `${part}: ${why}`, { file: part, reason: code }, { cause: error });
     }
-    throw new Passing(reasonOf(error), undefined, { cause: error });
+    throw new Passing(reasonOf(error), { cause: error });
   } finally {
     watch.stop();
     await handle?.close().catch(() => {});

@@ -13,9 +13,15 @@ export interface Answer {
 export class Passing extends Error {
   /** Seconds that the server asks to wait. */
   readonly retryAfter: number | undefined;
-  constructor(message: string, retryAfter?: number, options?: { cause?: unknown }) {
-    super(message, options);
-    this.retryAfter = retryAfter;
+  /** Nobody answered: likely there is no network. */
+  readonly unreachable: boolean;
+  constructor(
+    message: string,
+    options: { retryAfter?: number | undefined; unreachable?: boolean; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.retryAfter = options.retryAfter;
+    this.unreachable = options.unreachable ?? false;
   }
 }
 
@@ -75,7 +81,7 @@ async function request(
     return await fetch(url, { headers: { 'accept-encoding': 'identity', ...headers }, redirect: 'manual', signal });
   } catch (cause) {
     if (cancelled()) throw aborted();
-    throw new Passing(reasonOf(cause), undefined, { cause });
+    throw new Passing(reasonOf(cause), { unreachable: true, cause });
   }
 }
 
@@ -118,7 +124,7 @@ export function follow(from: string, location: string | null): string {
 
 function refusal(url: string, { status, statusText, headers }: Response): Error {
   const says = `the server answered ${status}${statusText ? ` ${statusText}` : ''}`;
-  if (passing.has(status)) return new Passing(says, secondsOf(headers.get('retry-after')));
+  if (passing.has(status)) return new Passing(says, { retryAfter: secondsOf(headers.get('retry-after')) });
   const advice =
     status === 401 || status === 403
       ? 'it may not be fetched from there; a mirror (RESIDUAL_HUB) or a file of your own may help'
