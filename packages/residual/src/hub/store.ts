@@ -97,6 +97,8 @@ async function isCached(file: string, entry: HubEntry): Promise<boolean> {
 function sourceOf({ url }: HubEntry, mirror: string | undefined): { url: string } | { path: string } {
   if (!mirror) return { url };
   if (/^https?:/i.test(mirror)) {
+    if (new URL(mirror).username)
+      throw new ResidualError('ARGUMENT', 'RESIDUAL_HUB: a mirror with a user name and a password is not supported');
     const { host, pathname } = new URL(url);
     return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
   }
