@@ -24,9 +24,22 @@ export function checkGraph(): Graph {
   const sum = add('add', [pooled, branch], {});
   const mean = add('avgPool', [sum], { kernel: [2, 2], stride: [2, 2], padding: [0, 1, 0, 1], countPadding: true });
   const padded = add('pad', [mean], { channels: [1, 1], spatial: [1, 0, 0, 1] });
-  const flat = add('flatten', [padded], { channelsLast: true });
+  const gate = add('sigmoid', [add('globalAvgPool', [padded], { keepDims: true })], {});
+  const gated = add('mul', [padded, gate], {});
+  const small = add('blurPool', [gated], { kernel: 3, stride: 2 });
+  const large = add('resize', [small], {
+    to: { sizes: [shape(gated)[2], shape(gated)[3]] },
+    mode: 'bilinear',
+    coordinates: 'half_pixel',
+    nearest: 'floor',
+  });
+  const joined = add('concat', [gated, large], { axis: 1 });
+  const flat = add('flatten', [joined], { channelsLast: true });
   const logits = add('dense', [flat], {}, [[5, shape(flat)[1]], [5]]);
-  return finish({ pooled: add('globalAvgPool', [sum], {}), probabilities: add('softmax', [logits], {}) });
+  return finish({
+    pooled: add('globalAvgPool', [sum], { keepDims: false }),
+    probabilities: add('softmax', [logits], {}),
+  });
 }
 
 /**

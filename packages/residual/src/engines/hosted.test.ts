@@ -22,7 +22,7 @@ function network(depth = 0, classes = 4): Graph {
   const bn = net.add('batchNorm', [conv], { epsilon: 1e-5 }, Array(4).fill([8]), 'bn');
   let x = net.add('relu', [bn], {}, [], 'relu');
   for (let i = 0; i < depth; i++) x = net.add('conv2d', [x], attributes, [[8, 8, 3, 3]]);
-  const pooled = net.add('globalAvgPool', [x], {}, [], 'pool');
+  const pooled = net.add('globalAvgPool', [x], { keepDims: false }, [], 'pool');
   const graph = net.finish({ logits: net.add('dense', [pooled], {}, [[classes, 8], [classes]], 'fc') });
   return { ...graph, features: { stem: bn } };
 }

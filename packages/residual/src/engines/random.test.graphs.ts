@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import type { Graph } from '../graph/graph.js';
-import type { OpName, Padding, Pair } from '../graph/ops.js';
+import type { OpAttributes, OpName, Padding, Pair } from '../graph/ops.js';
 import type { Shape, Tensor } from '../tensor.js';
 import { noise, noiseTensor, type Sketch, sketch } from './sketch.js';
 
@@ -14,17 +14,23 @@ export interface Choice {
   readonly groups: number;
   readonly channels: number;
   readonly flag: boolean;
+  readonly resize: Pick<OpAttributes['resize'], 'coordinates' | 'nearest'>;
 }
 
 const opNames = [
   'conv2d',
   'batchNorm',
   'relu',
+  'sigmoid',
   'maxPool',
   'avgPool',
   'globalAvgPool',
+  'blurPool',
+  'resize',
   'pad',
   'add',
+  'mul',
+  'concat',
   'flatten',
   'dense',
   'dropout',
@@ -46,6 +52,10 @@ export const choiceOf = (...from: readonly OpName[]): fc.Arbitrary<Choice> =>
     groups: fc.constantFrom(1, 2, 3),
     channels: fc.integer({ min: 1, max: 5 }),
     flag: fc.boolean(),
+    resize: fc.record({
+      coordinates: fc.constantFrom('half_pixel', 'pytorch_half_pixel', 'align_corners', 'asymmetric'),
+      nearest: fc.constantFrom('floor', 'ceil', 'round_prefer_floor', 'round_prefer_ceil'),
+    }),
   });
 
 /** A chain of random layers, with every other layer's result among the outputs, and pictures to run it on. */
@@ -93,17 +103,40 @@ function layer(net: Sketch, from: number, choice: Choice): number | undefined {
   const shape = net.shape(from);
   const { op, stride, dilation, flag } = choice;
   const isPicture = shape.length === 4;
-  if (op === 'relu' || op === 'softmax') return net.add(op, [from], {});
+  if (op === 'relu' || op === 'sigmoid' || op === 'softmax') return net.add(op, [from], {});
   if (op === 'dropout') return net.add(op, [from], { rate: 0.5 });
   if (op === 'flatten') return net.add(op, [from], { channelsLast: flag });
   if (op === 'add') return net.add(op, [from, net.add('relu', [from], {})], {});
+  if (op === 'mul') {
+    const gate = isPicture && flag ? net.add('globalAvgPool', [from], { keepDims: true }) : from;
+    return net.add(op, choice.groups > 1 ? [gate, from] : [from, gate], {});
+  }
+  if (op === 'concat') {
+    const axis = 1 + (choice.channels % (shape.length - 1));
+    return net.add(op, [from, net.add('relu', [from], {}), from].slice(flag ? 0 : 1), { axis });
+  }
   if (op === 'batchNorm') return net.add(op, [from], { epsilon: flag ? 1e-3 : 1e-5 }, Array(4).fill([shape[1]]));
   if (op === 'dense') {
     if (isPicture) return undefined;
     return net.add(op, [from], {}, [[choice.channels, shape[1]], ...(flag ? [[choice.channels]] : [])]);
   }
   if (!isPicture) return undefined;
-  if (op === 'globalAvgPool') return net.add(op, [from], {});
+  if (op === 'globalAvgPool') return net.add(op, [from], { keepDims: flag });
+  if (op === 'blurPool') {
+    const [kernel, step] = [choice.kernel[0], stride[0]];
+    if (Math.min(shape[2], shape[3]) <= (kernel + step - 2) >> 1) return undefined;
+    if (Math.min(shape[2], shape[3]) + 2 * ((kernel + step - 2) >> 1) < kernel) return undefined;
+    return net.add(op, [from], { kernel, stride: step });
+  }
+  if (op === 'resize') {
+    const mode = flag ? 'nearest' : 'bilinear';
+    // Scales that float32 holds exactly: a rounding must not decide which pixel is the nearest.
+    const to =
+      choice.groups === 3
+        ? ({ sizes: [choice.kernel[0] * 2, choice.kernel[1] * 3] } as const)
+        : ({ scales: [stride[0], choice.groups === 2 && shape[3] > 1 ? 0.5 : 1.5] } as const);
+    return net.add(op, [from], { to, mode, ...choice.resize });
+  }
   if (op === 'pad') {
     const spatial = choice.padding === 'same' ? ([0, 1, 2, 0] as const) : choice.padding;
     return net.add(op, [from], { channels: flag ? [choice.channels, 1] : [0, 0], spatial });

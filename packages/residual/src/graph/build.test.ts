@@ -7,6 +7,7 @@ import {
   add,
   avgPool,
   batchNorm,
+  concat,
   conv2d,
   dense,
   dropout,
@@ -17,6 +18,7 @@ import {
   maxPool,
   network,
   relu,
+  resize,
   zeroPad,
 } from './build.js';
 import { inferShapes } from './graph.js';
@@ -150,6 +152,16 @@ describe('layers that do not fit are refused', () => {
       'expected a rate from 0 to below 1 but received 1',
       () => dropout(picture(), 1),
     ],
+    ['a resize to nothing said', 'ARGUMENT', 'expected a positive scale or a size', () => resize(picture(), {})],
+    [
+      'a resize to half a pixel',
+      'ARGUMENT',
+      'received scale undefined and size 0.5',
+      () => resize(picture(), { size: 0.5 }),
+    ],
+    ['two sizes', 'ARGUMENT', 'received scale 2 and size 4', () => resize(picture(), { scale: 2, size: 4 })],
+    ['a picture made too small', 'GRAPH', 'it would make it 0×0', () => resize(picture(), { scale: 0.1 })],
+    ['nothing to join', 'ARGUMENT', 'layer "cat" has nothing to join', () => concat([], { name: 'cat' })],
     ['a picture of no height', 'ARGUMENT', 'for height but received 0', () => input({ height: 0, width: 8 })],
   ];
 

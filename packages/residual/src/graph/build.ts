@@ -101,6 +101,9 @@ export function batchNorm(x: Value, options: Named & { epsilon?: number; zeroGam
 
 export const relu = (x: Value, options: Named = {}): Value => layer(x.draft, 'relu', options.name, [x], {});
 
+/** 1 / (1 + exp(−x)). */
+export const sigmoid = (x: Value, options: Named = {}): Value => layer(x.draft, 'sigmoid', options.name, [x], {});
+
 /** Largest of each window; padding never wins. `stride` defaults to the kernel, as in Keras. */
 export function maxPool(x: Value, options: Window & { kernel: Size }): Value {
   return layer(x.draft, 'maxPool', options.name, [x], poolWindow(options));
@@ -114,9 +117,44 @@ export function avgPool(x: Value, options: Window & { kernel: Size; countPadding
   });
 }
 
-/** Mean over height and width: `[N, C, H, W]` → `[N, C]`. */
-export const globalAvgPool = (x: Value, options: Named = {}): Value =>
-  layer(x.draft, 'globalAvgPool', options.name, [x], {});
+/** Mean over height and width: `[N, C, H, W]` → `[N, C]`, or `[N, C, 1, 1]` with `keepDims`. */
+export const globalAvgPool = (x: Value, options: Named & { keepDims?: boolean } = {}): Value =>
+  layer(x.draft, 'globalAvgPool', options.name, [x], { keepDims: options.keepDims ?? false });
+
+/** Blurs before it strides (Zhang 2019; timm's BlurPool2d); default a 3×3 filter and stride 2. */
+export function blurPool(x: Value, options: Named & { kernel?: number; stride?: number } = {}): Value {
+  const { kernel = 3, stride = 2 } = options;
+  positive(options.name ?? 'blur_pool2d', { kernel, stride });
+  return layer(x.draft, 'blurPool', options.name, [x], { kernel, stride });
+}
+
+/**
+ * Height and width times `scale`, or to `size`. `mode` "nearest" (default) repeats pixels as Keras' UpSampling2D and
+ * PyTorch's interpolate do, "bilinear" takes pixels' centres; `coordinates` and `nearest` say otherwise, in the words
+ * of ONNX Resize.
+ * @throws ARGUMENT unless exactly one of `scale` and `size` is there and positive.
+ */
+export function resize(
+  x: Value,
+  options: Named & { scale?: Size; size?: Size } & Partial<Omit<OpAttributes['resize'], 'to'>>,
+): Value {
+  const { scale, size, mode = 'nearest', name } = options;
+  const given = scale ?? size;
+  const numbers = given === undefined ? [] : pair(given);
+  const right = (n: number) => (size === undefined ? Number.isFinite(n) : Number.isInteger(n)) && n > 0;
+  if (!numbers.length || (scale !== undefined && size !== undefined) || !numbers.every(right))
+    throw new ResidualError(
+      'ARGUMENT',
+      `layer "${name ?? 'resizing'}": expected a positive scale or a size in whole pixels but received scale ${scale} and size ${size}`,
+      { layer: name ?? 'resizing' },
+    );
+  return layer(x.draft, 'resize', name, [x], {
+    to: size === undefined ? { scales: pair(given as Size) } : { sizes: pair(size) },
+    mode,
+    coordinates: options.coordinates ?? (mode === 'nearest' ? 'asymmetric' : 'half_pixel'),
+    nearest: options.nearest ?? 'floor',
+  });
+}
 
 /** Zeros around the picture, and around the channels for the paper's shortcut A. */
 export function zeroPad(
@@ -148,6 +186,20 @@ export function add(main: Value, shortcut: Value, options: Named = {}): Value {
     );
   }
   return layer(draft, 'add', options.name, [main, shortcut], {});
+}
+
+/** Element by element; one of the two may be `[N, C, 1, 1]`, a factor for each channel of the other. */
+export const mul = (a: Value, b: Value, options: Named = {}): Value => layer(a.draft, 'mul', options.name, [a, b], {});
+
+/** Lays values behind each other along `axis`, by default the channels. */
+export function concat(values: readonly Value[], options: Named & { axis?: number } = {}): Value {
+  const [first] = values;
+  if (!first)
+    throw new ResidualError(
+      'ARGUMENT',
+      `layer "${options.name ?? 'concatenate'}" has nothing to join; give it a value`,
+    );
+  return layer(first.draft, 'concat', options.name, values, { axis: options.axis ?? 1 });
 }
 
 /** `[N, C, H, W]` → `[N, C·H·W]`; `channelsLast` orders the elements as Keras does. */

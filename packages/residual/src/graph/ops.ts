@@ -16,15 +16,33 @@ export interface OpAttributes {
   /** Inference form: (x − mean) / sqrt(variance + epsilon) · gamma + beta. */
   batchNorm: { epsilon: number };
   relu: Record<never, never>;
+  /** 1 / (1 + exp(−x)). */
+  sigmoid: Record<never, never>;
   /** Padding counts as −∞. */
   maxPool: { kernel: Pair; stride: Pair; padding: Padding };
   /** Padding is left out of the mean unless `countPadding`. */
   avgPool: { kernel: Pair; stride: Pair; padding: Padding; countPadding: boolean };
-  /** Mean over height and width: `[N, C, H, W]` → `[N, C]`. */
-  globalAvgPool: Record<never, never>;
+  /** Mean over height and width: `[N, C, H, W]` → `[N, C]`, or `[N, C, 1, 1]` with `keepDims`. */
+  globalAvgPool: { keepDims: boolean };
+  /**
+   * A fixed blur of every channel by itself, with the picture mirrored at its rim: row `kernel` − 1 of Pascal's
+   * triangle in both directions, scaled to sum 1 (Zhang 2019, section 3.2; timm's BlurPool2d).
+   */
+  blurPool: { kernel: number; stride: number };
+  /** Height and width to new ones; `nearest` is the rounding of `mode` "nearest". Names and rules are ONNX Resize's. */
+  resize: {
+    to: { readonly scales: Pair } | { readonly sizes: Pair };
+    mode: 'nearest' | 'bilinear';
+    coordinates: 'half_pixel' | 'pytorch_half_pixel' | 'align_corners' | 'asymmetric';
+    nearest: 'floor' | 'ceil' | 'round_prefer_floor' | 'round_prefer_ceil';
+  };
   /** Zeros around channels and picture. */
   pad: { channels: readonly [before: number, after: number]; spatial: readonly [number, number, number, number] };
   add: Record<never, never>;
+  /** Element by element: two equal shapes, or `[N, C, 1, 1]` with `[N, C, H, W]`, in either order. */
+  mul: Record<never, never>;
+  /** Inputs laid behind each other along `axis`, 1 or more. */
+  concat: { axis: number };
   /** `[N, …]` → `[N, product]`; `channelsLast` lays the elements out as Keras does: height, width, channel. */
   flatten: { channelsLast: boolean };
   /** x · weightᵀ + bias, weight `[out, in]`. */
@@ -44,7 +62,7 @@ export interface OpRow<K extends OpName> {
   /** The layer's name in a summary, as Keras spells it. */
   layer: string;
   /** How many activations it takes, and which parameters follow them, in order; the bias may be absent. */
-  activations: number;
+  activations: number | 'any';
   parameters: readonly ParameterRole[];
   /** Shapes of the outputs for these shapes of all inputs. Throws GRAPH with `name` when they do not fit. */
   shapes(inputs: readonly Shape[], attributes: OpAttributes[K], name: string): Shape[];
@@ -84,6 +102,7 @@ export const ops: { [K in OpName]: OpRow<K> } = {
     macs: free,
   },
   relu: { layer: 'ReLU', activations: 1, parameters: [], shapes: sameAsInput, macs: free },
+  sigmoid: { layer: 'Sigmoid', activations: 1, parameters: [], shapes: sameAsInput, macs: free },
   maxPool: {
     layer: 'MaxPooling2D',
     activations: 1,
@@ -102,7 +121,35 @@ export const ops: { [K in OpName]: OpRow<K> } = {
     layer: 'GlobalAveragePooling2D',
     activations: 1,
     parameters: [],
-    shapes: ([x], _attributes, name) => [picture(x, name).slice(0, 2)],
+    shapes([x], { keepDims }, name) {
+      const [n, c] = picture(x, name);
+      return [keepDims ? [n, c, 1, 1] : [n, c]];
+    },
+    macs: free,
+  },
+  blurPool: {
+    layer: 'BlurPool2D',
+    activations: 1,
+    parameters: [],
+    shapes([x], { kernel, stride }, name) {
+      const [n, c, h, w] = picture(x, name);
+      const rim = blurRim(kernel, stride);
+      if (Math.min(h, w) <= rim) throw misfit(name, `it mirrors ${rim} pixels at the rim of a larger picture`, x);
+      const padding = [rim, rim, rim, rim] as const;
+      return [[n, c, ...windows([h, w], [kernel, kernel], [stride, stride], padding, [1, 1], name)]];
+    },
+    macs: free,
+  },
+  resize: {
+    layer: 'Resizing',
+    activations: 1,
+    parameters: [],
+    shapes([x], { to }, name) {
+      const [n, c, h, w] = picture(x, name);
+      const [height, width] = 'sizes' in to ? to.sizes : [Math.floor(h * to.scales[0]), Math.floor(w * to.scales[1])];
+      if (!(height >= 1 && width >= 1)) throw misfit(name, `it would make it ${height}×${width}`, x);
+      return [[n, c, height, width]];
+    },
     macs: free,
   },
   pad: {
@@ -122,6 +169,38 @@ export const ops: { [K in OpName]: OpRow<K> } = {
     shapes([a, b], _attributes, name) {
       if (!sameShape(a, b)) throw misfit(name, `it adds ${formatShape(a, true)}`, b);
       return [a];
+    },
+    macs: free,
+  },
+  mul: {
+    layer: 'Multiply',
+    activations: 2,
+    parameters: [],
+    shapes([a, b], _attributes, name) {
+      const gates = (gate: Shape, x: Shape) =>
+        gate.length === 4 && x.length === 4 && sameShape(gate, [x[0], x[1], 1, 1]);
+      if (sameShape(a, b) || gates(b, a)) return [a];
+      if (gates(a, b)) return [b];
+      throw misfit(name, `it multiplies ${formatShape(a, true)}`, b);
+    },
+    macs: free,
+  },
+  concat: {
+    layer: 'Concatenate',
+    activations: 'any',
+    parameters: [],
+    shapes(inputs, { axis }, name) {
+      const [first] = inputs;
+      if (!(Number.isInteger(axis) && axis >= 1 && axis < first.length))
+        throw misfit(name, `it joins along axis ${axis}`, first);
+      const apart = inputs.find((x) => !sameShape(x.toSpliced(axis, 1), first.toSpliced(axis, 1)));
+      if (apart) throw misfit(name, `it joins ${formatShape(first, true)} along axis ${axis}`, apart);
+      return [
+        first.with(
+          axis,
+          inputs.reduce((sum, x) => sum + x[axis], 0),
+        ),
+      ];
     },
     macs: free,
   },
@@ -163,6 +242,16 @@ export function resolvePadding(
     );
   const [h, w] = [total(0), total(1)];
   return [h >> 1, w >> 1, h - (h >> 1), w - (w >> 1)];
+}
+
+/** How many pixels a blur mirrors on each side (timm's `get_padding`). */
+export const blurRim = (kernel: number, stride: number): number => (stride - 1 + kernel - 1) >> 1;
+
+/** The blur's weights in one direction: they sum to 1. */
+export function blurTaps(kernel: number): number[] {
+  let taps = [1];
+  for (let i = 1; i < kernel; i++) taps = [...taps, 0].map((tap, j) => (tap + (j ? taps[j - 1] : 0)) / 2);
+  return taps;
 }
 
 function windows(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, name: string): Pair {

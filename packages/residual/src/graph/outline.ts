@@ -92,10 +92,15 @@ function branches(section: readonly Node[]): { main: Node[]; shortcut: Node[]; s
   const sum = section.at(-1);
   if (sum?.op !== 'add' || section.length < 2) return undefined;
   const producer = new Map(section.flatMap((node) => node.outputs.map((value) => [value, node] as const)));
-  const chain = (end: number): Node[] => {
+  /** From `end` back to `start`, or to the section's beginning; a gate's own chain stands before its product. */
+  const chain = (end: number, start?: number): Node[] => {
     const nodes: Node[] = [];
-    for (let node = producer.get(end); node && node.op !== 'add'; node = producer.get(node.inputs[0]))
-      nodes.unshift(node);
+    for (
+      let value = end, node = producer.get(end);
+      value !== start && node && node.op !== 'add' && node.op !== 'concat';
+      value = node.inputs[0], node = producer.get(value)
+    )
+      nodes.unshift(...(node.op === 'mul' ? chain(node.inputs[1], node.inputs[0]) : []), node);
     return nodes;
   };
   const [a, b] = [chain(sum.inputs[0]), chain(sum.inputs[1])];
@@ -211,7 +216,8 @@ function barMaker(
 /** Whether a bar that began with `core` takes in `node`: BatchNorm and ReLU, and the zeros of the paper's shortcut A. */
 function folds(node: Node, core: Node): boolean {
   if (node.op === 'batchNorm') return core.op === 'conv2d' || core.op === 'dense';
-  if (node.op === 'relu') return core.op === 'conv2d' || core.op === 'dense' || core.op === 'batchNorm';
+  if (node.op === 'relu' || node.op === 'sigmoid')
+    return core.op === 'conv2d' || core.op === 'dense' || core.op === 'batchNorm';
   return node.op === 'pad' && widens(node) && core.op === 'avgPool' && core.attributes.kernel.every((k) => k === 1);
 }
 
@@ -255,6 +261,18 @@ function label(node: Node, shape: Shape): { label: string; marks: string[] } {
       return plain('BN');
     case 'relu':
       return plain('ReLU');
+    case 'sigmoid':
+      return plain('sigmoid');
+    case 'blurPool': {
+      const { kernel, stride } = node.attributes;
+      return plain(`${times([kernel, kernel])} blur${slash([stride, stride])}`);
+    }
+    case 'resize':
+      return plain(`resize, ${node.attributes.mode}`);
+    case 'mul':
+      return plain('product');
+    case 'concat':
+      return plain('joined');
     case 'globalAvgPool':
       return plain('global mean');
     case 'add':

@@ -20,7 +20,7 @@ function sample(): Graph {
   const relu = net.add('relu', [bn1], {}, [], 'relu');
   const side = net.add('conv2d', [relu], conv, [[1, 2, 3, 3]], 'side');
   const dropped = net.add('dropout', [relu], { rate: 0.5 }, [], 'dropout');
-  const pooled = net.add('globalAvgPool', [dropped], {}, [], 'pool');
+  const pooled = net.add('globalAvgPool', [dropped], { keepDims: false }, [], 'pool');
   const fc1 = net.add('dense', [pooled], {}, [[4, 2], [4]], 'fc');
   const bn2 = net.add('batchNorm', [fc1], { epsilon: 1e-3 }, four(4), 'bn2');
   return { ...net.finish({ logits: bn2, side }), features: { dropped, conv1 } };

@@ -114,6 +114,37 @@ test.each<[Json, number[]]>([
   expect(graph.nodes[0].attributes).toMatchObject({ spatial });
 });
 
+describe('layers of the newer ResNets', () => {
+  const built = (...layers: Json[]) => kerasGraph(functional([picture, ...layers])).nodes;
+  test('squeeze and excitation', () => {
+    const [, , , product] = built(
+      layer('GlobalAveragePooling2D', 'mean', { keepdims: true }, 'in'),
+      layer('Conv2D', 'c', { filters: 3, kernel_size: [1, 1], activation: 'sigmoid' }, 'mean'),
+      layer('Multiply', 'product', {}, 'in', 'c'),
+    );
+    expect(product).toMatchObject({ op: 'mul', name: 'product' });
+  });
+  test.each([
+    [-1, 1],
+    [3, 1],
+    [1, 2],
+    [2, 3],
+    [-2, 3],
+  ])('Concatenate along axis %i of [N, H, W, C] is along %i of [N, C, H, W]', (axis, ours) => {
+    expect(built(layer('Concatenate', 'cat', { axis }, 'in', 'in'))[0].attributes).toEqual({ axis: ours });
+  });
+  test('Concatenate of vectors', () => {
+    expect(built(pool, layer('Concatenate', 'cat', { axis: 1 }, 'pool', 'pool'))[1].attributes).toEqual({ axis: 1 });
+  });
+  test.each([
+    ['nearest', 'asymmetric'],
+    ['bilinear', 'half_pixel'],
+  ])('UpSampling2D %s', (interpolation, coordinates) => {
+    const [node] = built(layer('UpSampling2D', 'up', { size: [2, 3], interpolation }, 'in'));
+    expect(node.attributes).toMatchObject({ to: { scales: [2, 3] }, mode: interpolation, coordinates });
+  });
+});
+
 describe('a layer is refused by name', () => {
   const conv = (config: Config) => [
     picture,
@@ -127,6 +158,11 @@ describe('a layer is refused by name', () => {
   const bn = (config: Config) => one('BatchNormalization', config, 'in');
   const node = (inbound_nodes: Json) => [picture, { ...layer('ReLU', 'bad', {}), inbound_nodes }];
   test.each<[string, Json[], string]>([
+    ['a join along the batch', one('Concatenate', { axis: 0 }, 'in', 'in'), 'joins axis 0 of 4'],
+    ['a join of nothing', one('Concatenate', {}), 'takes 1 or more input(s) but has 0'],
+    ['a product of three', one('Multiply', {}, 'in', 'in', 'in'), 'multiplies 3 branches'],
+    ['a bicubic', one('UpSampling2D', { interpolation: 'bicubic' }, 'in'), 'has the interpolation "bicubic"'],
+    ['a picture without end', one('UpSampling2D', { size: 65536 }, 'in'), 'numbers of one picture'],
     ['called twice', node([[['in', 0, 0, {}]], [['in', 0, 0, {}]]]), 'is called 2 times'],
     ['a second call', node([[['in', 1, 0, {}]]]), 'call 1'],
     ['a second output', node([[['in', 0, 1, {}]]]), 'output 1'],

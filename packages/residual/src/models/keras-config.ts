@@ -3,6 +3,7 @@ import {
   add,
   avgPool,
   batchNorm,
+  concat,
   conv2d,
   dense,
   dropout,
@@ -10,8 +11,11 @@ import {
   globalAvgPool,
   input,
   maxPool,
+  mul,
   network,
   relu,
+  resize,
+  sigmoid,
   softmax,
   type Value,
   zeroPad,
@@ -29,7 +33,7 @@ interface Layer {
 
 /** Larger sizes and counts are damage: no ResNet comes near, and nothing here may ask for memory without bound. */
 const largest = 65_536;
-/** Elements of one weight: what a typed array holds everywhere. */
+/** Elements of one weight or one result: what a typed array holds everywhere. */
 const largestWeight = 2 ** 31 - 1;
 /** Characters of a layer's name; messages and comparisons of names stay short. */
 const longestName = 256;
@@ -67,18 +71,29 @@ export function kerasGraph(modelConfig: unknown): Graph {
 function buildLayer(layer: Layer, inputs: Value[]): Value {
   const build = Object.hasOwn(builders, layer.class_name) ? builders[layer.class_name] : undefined;
   if (!build) return refuse(layer, `is a ${show(layer.class_name)}; supported are ${Object.keys(builders).join(', ')}`);
-  if (layer.class_name === 'Add' && inputs.length !== 2)
-    refuse(layer, `adds ${inputs.length} branches; two are supported`);
-  const wanted = layer.class_name === 'InputLayer' ? 0 : layer.class_name === 'Add' ? 2 : 1;
-  if (inputs.length !== wanted) refuse(layer, `takes ${wanted} input(s) but has ${inputs.length}`);
+  if ((layer.class_name === 'Add' || layer.class_name === 'Multiply') && inputs.length !== 2)
+    refuse(layer, `${layer.class_name === 'Add' ? 'adds' : 'multiplies'} ${inputs.length} branches; two are supported`);
+  const wanted = wants[layer.class_name] ?? 1;
+  if (wanted === '1 or more' ? !inputs.length : inputs.length !== wanted)
+    refuse(layer, `takes ${wanted} input(s) but has ${inputs.length}`);
   if ((layer.config.data_format ?? 'channels_last') !== 'channels_last')
     refuse(layer, `has the data_format ${show(layer.config.data_format)}; only channels_last is supported`);
   const before = inputs[0]?.draft.parameters.length ?? 0;
   const value = build(inputs, layer);
   const heavy = value.draft.parameters.slice(before).find((p) => sizeOf(p.shape) > largestWeight);
   if (heavy) refuse(layer, `has ${sizeOf(heavy.shape)} weights; at most ${largestWeight} are supported`);
+  if (sizeOf(value.shape) > largestWeight)
+    refuse(layer, `makes ${sizeOf(value.shape)} numbers of one picture; at most ${largestWeight} are supported`);
   return value;
 }
+
+/** How many inputs a layer takes, where it is not one. */
+const wants: Readonly<Record<string, number | '1 or more'>> = {
+  InputLayer: 0,
+  Add: 2,
+  Multiply: 2,
+  Concatenate: '1 or more',
+};
 
 type Builder = (inputs: Value[], layer: Layer) => Value;
 
@@ -128,9 +143,13 @@ const builders: Record<string, Builder> = {
   },
   MaxPooling2D: ([x], layer) => maxPool(x, { ...window(layer), kernel: poolSize(layer) }),
   AveragePooling2D: ([x], layer) => avgPool(x, { ...window(layer), kernel: poolSize(layer) }),
-  GlobalAveragePooling2D: ([x], layer) => {
-    if (flag(layer, 'keepdims', false)) refuse(layer, 'keeps its dimensions, which is not supported');
-    return globalAvgPool(x, { name: layer.name });
+  GlobalAveragePooling2D: ([x], layer) =>
+    globalAvgPool(x, { name: layer.name, keepDims: flag(layer, 'keepdims', false) }),
+  UpSampling2D: ([x], layer) => {
+    const { size = 2, interpolation = 'nearest' } = layer.config;
+    if (interpolation !== 'nearest' && interpolation !== 'bilinear')
+      return refuse(layer, `has the interpolation ${show(interpolation)}; supported are "nearest" and "bilinear"`);
+    return resize(x, { name: layer.name, scale: pair(layer, 'size', size), mode: interpolation });
   },
   ZeroPadding2D: ([x], layer) => {
     // As Keras: one number for all sides, one for each axis, or [before, after] for each axis.
@@ -140,6 +159,17 @@ const builders: Record<string, Builder> = {
     return zeroPad(x, [top, left, bottom, right], { name: layer.name });
   },
   Add: ([a, b], layer) => add(a, b, { name: layer.name }),
+  Multiply: ([a, b], layer) => mul(a, b, { name: layer.name }),
+  Concatenate: (values, layer) => {
+    const dimensions = values[0].shape.length;
+    const { axis = -1 } = layer.config;
+    const at = typeof axis === 'number' && axis < 0 ? axis + dimensions : axis;
+    if (!Number.isInteger(at) || (at as number) < 1 || (at as number) >= dimensions)
+      refuse(layer, `joins axis ${show(axis)} of ${dimensions}; expected one behind the batch`);
+    // Keras' channels are last, ours come first behind the batch.
+    const ours = at === dimensions - 1 ? 1 : (at as number) + 1;
+    return concat(values, { name: layer.name, axis: ours });
+  },
   Flatten: ([x], layer) => flatten(x, { name: layer.name, channelsLast: true }),
   Dense: ([x], layer) => {
     const units = whole(layer, 'units', layer.config.units);
@@ -162,10 +192,12 @@ function activate(x: Value, layer: Layer, own?: string): Value {
       return x;
     case 'relu':
       return relu(x, { name });
+    case 'sigmoid':
+      return sigmoid(x, { name });
     case 'softmax':
       return probabilities(x, layer, name);
     default:
-      return refuse(layer, `has the activation ${show(activation)}; supported are relu, softmax and linear`);
+      return refuse(layer, `has the activation ${show(activation)}; supported are relu, sigmoid, softmax and linear`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
-import type { OpAttributes, OpName, Padding, Pair } from '../../graph/ops.js';
+import { blurRim, blurTaps, type OpAttributes, type OpName, type Padding, type Pair } from '../../graph/ops.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
 
@@ -41,6 +41,7 @@ const lowerings = {
     }),
   batchNorm: (site, { epsilon }) => site.last('BatchNormalization', site.inputs, { epsilon: { float: epsilon } }),
   relu: (site) => site.last('Relu', site.inputs),
+  sigmoid: (site) => site.last('Sigmoid', site.inputs),
   maxPool: (site, { kernel, stride, padding }) =>
     site.last('MaxPool', site.inputs, {
       kernel_shape: kernel,
@@ -54,7 +55,39 @@ const lowerings = {
       count_include_pad: countPadding ? 1 : 0,
       ...pads(site, padding, kernel, stride),
     }),
-  globalAvgPool: (site) => site.last('Flatten', [site.before('GlobalAveragePool', site.inputs)], { axis: 1 }),
+  globalAvgPool(site, { keepDims }) {
+    if (keepDims) site.last('GlobalAveragePool', site.inputs);
+    else site.last('Flatten', [site.before('GlobalAveragePool', site.inputs)], { axis: 1 });
+  },
+  blurPool(site, { kernel, stride }) {
+    const rim = blurRim(kernel, stride);
+    const sides = site.constant('pads', BigInt64Array.from([0, 0, rim, rim, 0, 0, rim, rim], BigInt), [8]);
+    const taps = blurTaps(kernel);
+    const filter = taps.flatMap((a) => taps.map((b) => a * b));
+    const channels = site.shape[1];
+    const weight = Float32Array.from({ length: channels * filter.length }, (_, i) => filter[i % filter.length]);
+    const name = site.constant('weight', weight, [channels, 1, kernel, kernel]);
+    site.last('Conv', [site.before('Pad', [...site.inputs, sides], { mode: 'reflect' }), name], {
+      kernel_shape: [kernel, kernel],
+      strides: [stride, stride],
+      group: channels,
+    });
+  },
+  resize(site, { to, mode, coordinates, nearest }) {
+    let target: readonly string[];
+    if ('scales' in to) target = [site.constant('scales', Float32Array.of(1, 1, ...to.scales), [4])];
+    else {
+      // Batch and channels are the input's own.
+      const rest = site.before('Shape', site.inputs, { start: 0, end: 2 });
+      const size = site.constant('sizes', BigInt64Array.from(to.sizes, BigInt), [2]);
+      target = ['', site.before('Concat', [rest, size], { axis: 0 })];
+    }
+    site.last('Resize', [...site.inputs, '', ...target], {
+      mode: mode === 'nearest' ? 'nearest' : 'linear',
+      coordinate_transformation_mode: coordinates,
+      nearest_mode: nearest,
+    });
+  },
   pad(site, { channels, spatial: [top, left, bottom, right] }) {
     const sides = BigInt64Array.from([0, channels[0], top, left, 0, channels[1], bottom, right], BigInt);
     const name = site.constant('pads', sides, [8]);
@@ -62,6 +95,8 @@ const lowerings = {
     site.last('Pad', [...site.inputs, name, ...value], { mode: 'constant' });
   },
   add: (site) => site.last('Add', site.inputs),
+  mul: (site) => site.last('Mul', site.inputs),
+  concat: (site, { axis }) => site.last('Concat', site.inputs, { axis }),
   flatten(site, { channelsLast }) {
     const rows =
       channelsLast && site.shape.length === 4

@@ -72,10 +72,91 @@ describe('the others, by hand', () => {
     ]);
   });
   test('globalAvgPool', () => {
-    expect(compute('globalAvgPool', [count([1, 2, 1, 2])], {})).toEqual([
+    expect(compute('globalAvgPool', [count([1, 2, 1, 2])], { keepDims: false })).toEqual([
       [1, 2],
       [0.5, 2.5],
     ]);
+    expect(compute('globalAvgPool', [count([1, 2, 1, 2])], { keepDims: true })).toEqual([
+      [1, 2, 1, 1],
+      [0.5, 2.5],
+    ]);
+  });
+  test('sigmoid', () => {
+    expect(compute('sigmoid', [row(0, 1000, -1000, Math.log(3))], {})[1]).toEqual([0.5, 1, 0, expect.closeTo(0.75, 7)]);
+  });
+  test('mul, of equals and of one factor a channel, in either order', () => {
+    const picture = count([1, 2, 1, 2], 1); // 1 2 | 3 4
+    const gate = { shape: [1, 2, 1, 1], data: Float32Array.from([10, 100]) };
+    expect(compute('mul', [picture, picture], {})[1]).toEqual([1, 4, 9, 16]);
+    expect(compute('mul', [picture, gate], {})).toEqual([
+      [1, 2, 1, 2],
+      [10, 20, 300, 400],
+    ]);
+    expect(compute('mul', [gate, picture], {})).toEqual(compute('mul', [picture, gate], {}));
+    expect(() => compute('mul', [picture, count([1, 1, 1, 1])], {})).toThrow(
+      'it multiplies [N, 2, 1, 2] but received [N, 1, 1, 1]',
+    );
+  });
+  test('concat, along channels and along the width', () => {
+    const [a, b] = [count([2, 1, 1, 2]), count([2, 2, 1, 2], 10)]; // 0 1 / 2 3 and 10 11 | 12 13 / 14 15 | 16 17
+    expect(compute('concat', [a, b], { axis: 1 })).toEqual([
+      [2, 3, 1, 2],
+      [0, 1, 10, 11, 12, 13, 2, 3, 14, 15, 16, 17],
+    ]);
+    expect(compute('concat', [a, a, a], { axis: 3 })).toEqual([
+      [2, 1, 1, 6],
+      [0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3],
+    ]);
+    expect(() => compute('concat', [a, b], { axis: 3 })).toThrow('joins [N, 1, 1, 2] along axis 3 but received [N, 2');
+    expect(() => compute('concat', [a], { axis: 0 })).toThrow('it joins along axis 0');
+  });
+  test('blurPool mirrors the rim and keeps the mean', () => {
+    const filter = { kernel: 3, stride: 2 };
+    // Rows mirrored to 1 0 1 2 1: (1 + 0 + 1) / 4 and (1 + 4 + 1) / 4.
+    const picture = { shape: [1, 1, 2, 3], data: Float32Array.from([0, 1, 2, 0, 1, 2]) };
+    expect(compute('blurPool', [picture], filter)).toEqual([
+      [1, 1, 1, 2],
+      [0.5, 1.5],
+    ]);
+    expect(compute('blurPool', [count([1, 1, 3, 3])], { kernel: 3, stride: 1 })[1][4]).toBe(4);
+    expect(() => compute('blurPool', [count([1, 1, 1, 3])], filter)).toThrow('mirrors 1 pixels at the rim');
+  });
+  describe('resize', () => {
+    const line = { shape: [1, 1, 1, 4], data: Float32Array.from([10, 20, 30, 40]) };
+    const wide = (attributes: Partial<OpAttributes['resize']>, scale: number) =>
+      compute('resize', [line], {
+        to: { scales: [1, scale] },
+        mode: 'nearest',
+        coordinates: 'asymmetric',
+        nearest: 'floor',
+        ...attributes,
+      })[1];
+    test('nearest repeats, or takes every second', () => {
+      expect(wide({}, 2)).toEqual([10, 10, 20, 20, 30, 30, 40, 40]);
+      expect(wide({}, 0.5)).toEqual([10, 30]);
+      expect(wide({ nearest: 'ceil' }, 2)).toEqual([10, 20, 20, 30, 30, 40, 40, 40]);
+      // Centres 0.5 and 2.5, between two pixels.
+      expect(wide({ coordinates: 'half_pixel', nearest: 'round_prefer_floor' }, 0.5)).toEqual([10, 30]);
+      expect(wide({ coordinates: 'half_pixel', nearest: 'round_prefer_ceil' }, 0.5)).toEqual([20, 40]);
+    });
+    test('bilinear by the four rules', () => {
+      const bilinear = (coordinates: OpAttributes['resize']['coordinates'], size: number) =>
+        wide({ mode: 'bilinear', coordinates, to: { sizes: [1, size] } }, 1);
+      expect(bilinear('half_pixel', 8)).toEqual([10, 12.5, 17.5, 22.5, 27.5, 32.5, 37.5, 40]);
+      expect(bilinear('align_corners', 7)).toEqual([10, 15, 20, 25, 30, 35, 40]);
+      expect(bilinear('asymmetric', 8)).toEqual([10, 15, 20, 25, 30, 35, 40, 40]);
+      expect(bilinear('half_pixel', 1)).toEqual([25]);
+      expect(bilinear('pytorch_half_pixel', 1)).toEqual([10]);
+      expect(bilinear('pytorch_half_pixel', 2)).toEqual([15, 35]);
+    });
+    test('both directions', () => {
+      const picture = { shape: [1, 1, 2, 2], data: Float32Array.from([0, 4, 8, 12]) };
+      const attributes = { mode: 'bilinear', coordinates: 'half_pixel', nearest: 'floor' } as const;
+      expect(compute('resize', [picture], { ...attributes, to: { sizes: [4, 2] } })).toEqual([
+        [1, 1, 4, 2],
+        [0, 4, 2, 6, 6, 10, 8, 12],
+      ]);
+    });
   });
   test('batchNorm', () => {
     const inputs = [count([1, 2, 1, 2]), row(2, 1), row(0, 10), row(1, 0), row(3, 0)];

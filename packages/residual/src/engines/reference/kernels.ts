@@ -1,4 +1,4 @@
-import { type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
+import { blurRim, blurTaps, type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
 import { type Shape, sizeOf } from '../../tensor.js';
 
 /** Numbers on their way through the network: all arithmetic is in float64, rounded once when it leaves. */
@@ -71,6 +71,12 @@ export const kernels = {
     return out;
   },
 
+  sigmoid([input]) {
+    const out = new Float64Array(input.data);
+    for (let i = 0; i < out.length; i++) out[i] = 1 / (1 + Math.exp(-out[i]));
+    return out;
+  },
+
   maxPool([input], { padding, ...window }, shape) {
     return slide(input, window, resolvePadding(padding, pictureSize(input), window.kernel, window.stride), shape, {
       start: Number.NEGATIVE_INFINITY,
@@ -99,6 +105,40 @@ export const kernels = {
     return out;
   },
 
+  blurPool([input], { kernel, stride }, [batch, channels, outH, outW]) {
+    const [inH, inW] = pictureSize(input);
+    const rim = blurRim(kernel, stride);
+    const taps = blurTaps(kernel);
+    /** Mirrored without repeating the rim: −1 is 1, `size` is `size − 2`. */
+    const mirror = (i: number, size: number) => size - 1 - Math.abs(size - 1 - Math.abs(i));
+    const out = new Float64Array(batch * channels * outH * outW);
+    let to = 0;
+    for (let plane = 0; plane < batch * channels; plane++)
+      for (let y = 0; y < outH; y++)
+        for (let x = 0; x < outW; x++, to++)
+          for (let ky = 0; ky < kernel; ky++) {
+            const row = (plane * inH + mirror(y * stride + ky - rim, inH)) * inW;
+            for (let kx = 0; kx < kernel; kx++)
+              out[to] += taps[ky] * taps[kx] * input.data[row + mirror(x * stride + kx - rim, inW)];
+          }
+    return out;
+  },
+
+  resize([input], attributes, [batch, channels, outH, outW]) {
+    const [inH, inW] = pictureSize(input);
+    const [rows, columns] = [samples(attributes, 0, inH, outH), samples(attributes, 1, inW, outW)];
+    const out = new Float64Array(batch * channels * outH * outW);
+    let to = 0;
+    for (let plane = 0; plane < batch * channels; plane++)
+      for (const { low: y0, high: y1, share: ty } of rows)
+        for (const { low: x0, high: x1, share: tx } of columns) {
+          const at = (y: number, x: number) => input.data[(plane * inH + y) * inW + x];
+          const [above, below] = [at(y0, x0) * (1 - tx) + at(y0, x1) * tx, at(y1, x0) * (1 - tx) + at(y1, x1) * tx];
+          out[to++] = above * (1 - ty) + below * ty;
+        }
+    return out;
+  },
+
   pad([input], { channels: [before], spatial: [top, left] }, [batch, outC, outH, outW]) {
     const [, inC, inH, inW] = input.shape;
     const out = new Float64Array(batch * outC * outH * outW);
@@ -114,6 +154,27 @@ export const kernels = {
   add([a, b]) {
     const out = new Float64Array(a.data);
     for (let i = 0; i < out.length; i++) out[i] += b.data[i];
+    return out;
+  },
+
+  mul([a, b]) {
+    const [x, gate] = a.data.length >= b.data.length ? [a, b] : [b, a];
+    const size = x.data.length / gate.data.length;
+    const out = new Float64Array(x.data);
+    for (let i = 0; i < out.length; i++) out[i] *= gate.data[Math.floor(i / size)];
+    return out;
+  },
+
+  concat(inputs, { axis }, shape) {
+    const out = new Float64Array(sizeOf(shape));
+    const row = sizeOf(shape.slice(axis));
+    let offset = 0;
+    for (const { shape: own, data } of inputs) {
+      const piece = sizeOf(own.slice(axis));
+      for (let from = 0, to = offset; from < data.length; from += piece, to += row)
+        out.set(data.subarray(from, from + piece), to);
+      offset += piece;
+    }
     return out;
   },
 
@@ -164,6 +225,34 @@ export const kernels = {
 function inside(offset: number, stride: number, size: number, count: number): [first: number, end: number] {
   const first = Math.max(0, Math.ceil(-offset / stride));
   return [first, Math.min(count, Math.floor((size - 1 - offset) / stride) + 1)];
+}
+
+/** For each pixel of a resized axis the two it is mixed from, and the second one's share. */
+function samples(
+  { to, mode, coordinates, nearest }: OpAttributes['resize'],
+  axis: 0 | 1,
+  size: number,
+  resized: number,
+): { low: number; high: number; share: number }[] {
+  const back = (x: number) => ('sizes' in to ? (x * size) / resized : x / to.scales[axis]);
+  const source = {
+    half_pixel: (i: number) => back(i + 0.5) - 0.5,
+    pytorch_half_pixel: (i: number) => (resized > 1 ? back(i + 0.5) - 0.5 : 0),
+    align_corners: (i: number) => (resized > 1 ? (i * (size - 1)) / (resized - 1) : 0),
+    asymmetric: back,
+  }[coordinates];
+  const round = {
+    floor: Math.floor,
+    ceil: Math.ceil,
+    round_prefer_floor: (x: number) => Math.ceil(x - 0.5),
+    round_prefer_ceil: (x: number) => Math.floor(x + 0.5),
+  }[nearest];
+  return Array.from({ length: resized }, (_, i) => {
+    const x = mode === 'nearest' ? round(source(i)) : source(i);
+    const inside = Math.min(Math.max(x, 0), size - 1);
+    const low = Math.floor(inside);
+    return { low, high: Math.min(low + 1, size - 1), share: inside - low };
+  });
 }
 
 const pictureSize = ({ shape }: Activation): [number, number] => [shape[2], shape[3]];
