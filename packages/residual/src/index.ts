@@ -19,6 +19,7 @@ export {
   mul,
   network,
   relu,
+  reshape,
   resize as resizeLayer,
   sigmoid,
   softmax,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { Graph } from '../graph/graph.js';
 import type { OpAttributes, OpName, Padding, Pair } from '../graph/ops.js';
-import type { Shape, Tensor } from '../tensor.js';
+import { type Shape, sizeOf, type Tensor } from '../tensor.js';
 import { noise, noiseTensor, type Sketch, sketch } from './sketch.js';
 
 /** One random choice of a layer's settings; what does not fit the value at hand is cut down to what does. */
@@ -32,6 +32,7 @@ const opNames = [
   'mul',
   'concat',
   'flatten',
+  'reshape',
   'dense',
   'dropout',
   'softmax',
@@ -106,6 +107,8 @@ function layer(net: Sketch, from: number, choice: Choice): number | undefined {
   if (op === 'relu' || op === 'sigmoid' || op === 'softmax') return net.add(op, [from], {});
   if (op === 'dropout') return net.add(op, [from], { rate: 0.5 });
   if (op === 'flatten') return net.add(op, [from], { channelsLast: flag });
+  if (op === 'reshape')
+    return net.add(op, [from], { shape: flag ? shape.slice(1).toReversed() : [1, 1, sizeOf(shape.slice(1))] });
   if (op === 'add') return net.add(op, [from, net.add('relu', [from], {})], {});
   if (op === 'mul') {
     const gate = isPicture && flag ? net.add('globalAvgPool', [from], { keepDims: true }) : from;

@@ -291,21 +291,18 @@ describe('a graph serves any size', () => {
   test('its shapes are those of the network built for that size, whatever the batch', () => {
     const side = fc.integer({ min: 32, max: 300 });
     fc.assert(
-      fc.property(
-        fc.constantFrom(...names),
-        side,
-        side,
-        fc.integer({ min: 1, max: 64 }),
-        (name, height, width, batch) => {
-          const graph = build(name);
-          const found = inferShapes(graph, { input: [batch, 3, height, width] });
-          const built = inferShapes(build(name, { size: [height, width] }));
-          const activations = new Set(
-            [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs.map((value) => ({ value })))].map((v) => v.value),
-          );
-          for (const value of activations) expect(found[value]).toEqual([batch, ...built[value].slice(1)]);
-        },
-      ),
+      fc.property(fc.constantFrom(...names), side, side, fc.integer({ min: 1, max: 64 }), (name, h, w, batch) => {
+        const graph = build(name);
+        // A mean against aliasing leaves an odd row out, a strided shortcut does not: such networks take even sizes.
+        const whole = family[name as keyof typeof family].antiAlias === 'mean';
+        const [height, width] = whole ? [h - (h % 32), w - (w % 32)] : [h, w];
+        const found = inferShapes(graph, { input: [batch, 3, height, width] });
+        const built = inferShapes(build(name, { size: [height, width] }));
+        const activations = new Set(
+          [...graph.inputs, ...graph.nodes.flatMap((n) => n.outputs.map((value) => ({ value })))].map((v) => v.value),
+        );
+        for (const value of activations) expect(found[value]).toEqual([batch, ...built[value].slice(1)]);
+      }),
       { numRuns: 30 },
     );
   });

@@ -207,6 +207,10 @@ export function flatten(x: Value, options: Named & { channelsLast?: boolean } = 
   return layer(x.draft, 'flatten', options.name, [x], { channelsLast: options.channelsLast ?? false });
 }
 
+/** The same numbers as `[N, …shape]`. */
+export const reshape = (x: Value, shape: Shape, options: Named = {}): Value =>
+  layer(x.draft, 'reshape', options.name, [x], { shape });
+
 /** Fully connected to `units`; weight `[units, features]`. */
 export function dense(x: Value, units: number, options: Named & { bias?: boolean } = {}): Value {
   if (x.shape.length !== 2)

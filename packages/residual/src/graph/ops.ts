@@ -45,6 +45,8 @@ export interface OpAttributes {
   concat: { axis: number };
   /** `[N, …]` → `[N, product]`; `channelsLast` lays the elements out as Keras does: height, width, channel. */
   flatten: { channelsLast: boolean };
+  /** The same numbers in another shape; the batch is left out of it and stays. */
+  reshape: { shape: Shape };
   /** x · weightᵀ + bias, weight `[out, in]`. */
   dense: Record<never, never>;
   /** Inference form: the identity. `rate` is the share of elements that training drops. */
@@ -209,6 +211,16 @@ export const ops: { [K in OpName]: OpRow<K> } = {
     activations: 1,
     parameters: [],
     shapes: ([x]) => [[x[0], sizeOf(x.slice(1))]],
+    macs: free,
+  },
+  reshape: {
+    layer: 'Reshape',
+    activations: 1,
+    parameters: [],
+    shapes([x], { shape }, name) {
+      if (sizeOf(shape) !== sizeOf(x.slice(1))) throw misfit(name, `it makes ${formatShape([0, ...shape], true)}`, x);
+      return [[x[0], ...shape]];
+    },
     macs: free,
   },
   dense: {

@@ -213,9 +213,10 @@ function barMaker(
   };
 }
 
-/** Whether a bar that began with `core` takes in `node`: BatchNorm and ReLU, and the zeros of the paper's shortcut A. */
+/** Whether a bar that began with `core` takes in `node`: BatchNorm and ReLU, another shape, and the zeros of the paper's shortcut A. */
 function folds(node: Node, core: Node): boolean {
   if (node.op === 'batchNorm') return core.op === 'conv2d' || core.op === 'dense';
+  if (node.op === 'reshape') return true;
   if (node.op === 'relu' || node.op === 'sigmoid')
     return core.op === 'conv2d' || core.op === 'dense' || core.op === 'batchNorm';
   return node.op === 'pad' && widens(node) && core.op === 'avgPool' && core.attributes.kernel.every((k) => k === 1);
@@ -279,6 +280,8 @@ function label(node: Node, shape: Shape): { label: string; marks: string[] } {
       return plain('sum');
     case 'flatten':
       return plain('flatten');
+    case 'reshape':
+      return plain('reshape');
     case 'softmax':
       return plain('softmax');
     default:

@@ -1,4 +1,16 @@
-import { add, avgPool, batchNorm, conv2d, inBlock, maxPool, relu, type Value, zeroPad } from '../graph/build.js';
+import {
+  add,
+  avgPool,
+  batchNorm,
+  blurPool,
+  conv2d,
+  inBlock,
+  maxPool,
+  relu,
+  type Value,
+  zeroPad,
+} from '../graph/build.js';
+import { channelAttention, squeezeExcite } from './attention.js';
 import { layerNames, type Spelling } from './layer-names.js';
 
 /**
@@ -18,7 +30,15 @@ export interface BlockOptions {
   /** Which convolution of a bottleneck strides: He and Keras the first 1×1, torchvision ("v1.5") the 3×3. */
   strideOn?: '1x1' | '3x3';
   groups?: number;
+  /** A bottleneck's first convolution has its width divided by this. */
+  reduceFirst?: number;
   dilation?: number;
+  /** What strides in place of the convolution, behind it: a mean of 2×2 or a blur. */
+  antiAlias?: 'none' | 'mean' | 'blur';
+  /** How a projection strides: its 1×1, a mean of 2×2 before that, or a 3×3 in its place. */
+  projection?: 'strided' | 'averaged' | '3x3';
+  attention?: 'none' | 'se' | 'eca';
+  seRatio?: number;
   convBias?: boolean;
   epsilon?: number;
   /** Start the last BatchNorm's scale at 0. */
@@ -47,11 +67,11 @@ export function basicBlock(x: Value, filters: number, options: BlockOptions): Va
  * With `groups` it is ResNeXt's block (Xie et al. 2016, figure 3c).
  */
 export function bottleneck(x: Value, width: number, options: BlockOptions & { filters?: number }): Value {
-  const { stride = 1, strideOn = '3x3', groups = 1, dilation = 1, filters = 4 * width } = options;
+  const { stride = 1, strideOn = '3x3', groups = 1, dilation = 1, reduceFirst = 1, filters = 4 * width } = options;
   return residual(
     x,
     [
-      { filters: width, kernel: 1, stride: strideOn === '1x1' ? stride : 1 },
+      { filters: width / reduceFirst, kernel: 1, stride: strideOn === '1x1' ? stride : 1 },
       { filters: width, kernel: 3, stride: strideOn === '3x3' ? stride : 1, groups, dilation },
       { filters, kernel: 1 },
     ],
@@ -141,16 +161,18 @@ const tutorialUnits = (kernel: number, [f1, f2, f3]: readonly [number, number, n
 /** ReLU(F(x) + shortcut(x)), F being the units with BatchNorm behind each and ReLU between them. */
 function residual(x: Value, units: readonly Unit[], options: BlockOptions): Value {
   const { name, convBias = false, epsilon = 1e-5, zeroInitLast = false, spelling = 'torchvision' } = options;
+  const { antiAlias = 'none', attention = 'none', seRatio = 1 / 16 } = options;
   const names = layerNames[spelling];
   return inBlock(x, name, () => {
     let main = x;
     units.forEach(({ filters, kernel, stride = 1, groups = 1, dilation = 1 }, i) => {
       const last = i === units.length - 1;
       const padding = ((kernel - 1) / 2) * dilation;
+      const thins = stride > 1 && antiAlias !== 'none';
       main = conv2d(main, filters, {
         name: names.conv(name, i + 1),
         kernel,
-        stride,
+        stride: thins ? 1 : stride,
         padding,
         dilation,
         groups,
@@ -158,7 +180,14 @@ function residual(x: Value, units: readonly Unit[], options: BlockOptions): Valu
       });
       main = batchNorm(main, { name: names.norm(name, i + 1), epsilon, zeroGamma: last && zeroInitLast });
       if (!last) main = relu(main, { name: names.relu(name, i + 1) });
+      if (thins)
+        main =
+          antiAlias === 'blur'
+            ? blurPool(main, { name: `${name}.aa`, stride })
+            : avgPool(main, { name: `${name}.aa`, kernel: stride });
     });
+    if (attention === 'se') main = squeezeExcite(main, `${name}.se`, seRatio);
+    if (attention === 'eca') main = channelAttention(main, `${name}.se`);
     const aside = shortcut(x, main.shape[1], options);
     return relu(aside ? add(main, aside, { name: names.add(name) }) : main, { name: names.out(name) });
   });
@@ -169,6 +198,7 @@ function shortcut(x: Value, filters: number, options: BlockOptions): Value | und
     name,
     stride = 1,
     shortcut: kind = 'projection',
+    projection = 'strided',
     convBias = false,
     epsilon = 1e-5,
     spelling = 'torchvision',
@@ -177,7 +207,15 @@ function shortcut(x: Value, filters: number, options: BlockOptions): Value | und
   const changes = stride !== 1 || x.shape[1] !== filters;
   const project = () => {
     const names = layerNames[spelling];
-    return batchNorm(conv2d(x, filters, { name: names.conv(name, 0), stride, bias: convBias }), {
+    if (projection === 'averaged') {
+      // timm counts the mean as the first of three, also where it strides by nothing and is left out.
+      const [pool, conv, norm] = [0, 1, 2].map((i) => `${name}.downsample.${i}`);
+      const thinned = stride > 1 ? avgPool(x, { name: pool, kernel: 2, stride, padding: 'same' }) : x;
+      return batchNorm(conv2d(thinned, filters, { name: conv, bias: convBias }), { name: norm, epsilon });
+    }
+    const kernel = projection === '3x3' && stride > 1 ? 3 : 1;
+    const window = { kernel, stride, padding: (kernel - 1) / 2 };
+    return batchNorm(conv2d(x, filters, { ...window, name: names.conv(name, 0), bias: convBias }), {
       name: names.norm(name, 0),
       epsilon,
     });

@@ -104,6 +104,11 @@ const lowerings = {
         : site.inputs;
     site.last('Flatten', rows, { axis: 1 });
   },
+  reshape(site, { shape }) {
+    // 0 is the input's own size: the batch.
+    const target = site.constant('shape', BigInt64Array.from([0, ...shape], BigInt), [1 + shape.length]);
+    site.last('Reshape', [...site.inputs, target]);
+  },
   dense: (site) => site.last('Gemm', site.inputs, { transB: 1 }),
   dropout: (site) => site.last('Identity', site.inputs),
   softmax: (site) => site.last('Softmax', site.inputs, { axis: -1 }),

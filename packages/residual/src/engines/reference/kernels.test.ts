@@ -176,6 +176,15 @@ describe('the others, by hand', () => {
       [0, 2, 1, 3],
     ]);
   });
+  test('reshape', () => {
+    expect(compute('reshape', [count([2, 2, 1, 1])], { shape: [1, 2] })).toEqual([
+      [2, 1, 2],
+      [0, 1, 2, 3],
+    ]);
+    expect(() => compute('reshape', [count([2, 2, 1, 1])], { shape: [3] })).toThrow(
+      'it makes [N, 3] but received [N, 2',
+    );
+  });
   test('dense', () => {
     expect(compute('dense', [count([1, 2], 1), count([2, 2]), row(100, 200)], {})[1]).toEqual([102, 208]);
   });

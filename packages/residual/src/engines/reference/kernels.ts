@@ -189,6 +189,8 @@ export const kernels = {
     return out;
   },
 
+  reshape: ([input]) => input.data,
+
   dense([input, weight, bias], _attributes, [batch, outFeatures]) {
     const features = weight.shape[1];
     const out = new Float64Array(batch * outFeatures);
