@@ -2,6 +2,7 @@ import { ResidualError } from '../errors.js';
 import type { Filter, Plan } from '../image/plan.js';
 import { type PresetName, preset } from '../image/presets.js';
 import { family } from '../models/resnet.js';
+import { timmLacks } from '../models/timm.js';
 
 /** Who published a file. */
 export const collections = ['torchvision', 'keras', 'microsoft', 'timm'] as const;
@@ -90,7 +91,7 @@ export async function findEntry(name: string): Promise<HubEntry | undefined> {
   if (Object.hasOwn(family, entry.architecture)) return entry;
   throw new ResidualError(
     'UNKNOWN_NAME',
-    `${name} is published, but its network ${entry.architecture} is none of the family; \`residual models\` lists what can be loaded`,
+    `${name} is published, but its network cannot be built here: the family lacks ${timmLacks[entry.architecture]}; \`residual models\` lists what can be loaded`,
     { name },
   );
 }

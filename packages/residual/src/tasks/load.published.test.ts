@@ -17,10 +17,19 @@ const mirror = join(folder.path, 'mirror');
 
 // Hugging Face publishes no hash beside its files: random weights of the right shapes can stand for them.
 const { url } = (await findEntry('microsoft/resnet-18')) as HubEntry;
-const weights = Buffer.concat([...safetensorsBytes(initialise(build('resnet18')))]);
-const path = join(mirror, ...placeOf(url));
-mkdirSync(dirname(path), { recursive: true });
-writeFileSync(path, weights);
+const weights = weightsOf('resnet18');
+lay(url, weights);
+
+function weightsOf(architecture: string): Uint8Array {
+  return Buffer.concat([...safetensorsBytes(initialise(build(architecture)))]);
+}
+
+/** Puts a file where the mirror has what was published at an address. */
+function lay(at: string, bytes: Uint8Array): void {
+  const path = join(mirror, ...placeOf(at));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, bytes);
+}
 
 test('a published model brings its plan, classes, licence and source, and no guesses are told', async () => {
   await using model = await load('microsoft/resnet-18', { cache, hub: mirror });
@@ -38,6 +47,19 @@ test('a published model brings its plan, classes, licence and source, and no gue
     { step: 'centerCrop', height: 224, width: 224 },
   ]);
   expect(model.record.classes?.[386]).toEqual({ wnid: 'n02504458', label: 'African_elephant' });
+});
+
+test('one of timm’s with a network, a size and statistics of its own', async () => {
+  const id = 'timm/resnet18d.ra4_e3600_r224_in1k';
+  lay(((await findEntry(id)) as HubEntry).url, weightsOf('resnet18d'));
+  await using model = await load(id, { cache, hub: mirror });
+  expect(model.record.architecture).toBe('resnet18d');
+  expect(model.record.plan.slice(1)).toEqual([
+    { step: 'resizeShortSide', size: 248, filter: 'bicubic' }, // ⌊224 / 0.9⌋
+    { step: 'centerCrop', height: 224, width: 224 },
+    { step: 'scale', factor: 1 / 255, offset: 0 },
+    { step: 'normalize', mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5] },
+  ]);
 });
 
 test('options override what is published; undefined ones do not', async () => {
@@ -66,9 +88,7 @@ test('from a server: once, then without', async () => {
 });
 
 test('weights that are not what was published are not loaded, whoever hands them out', async () => {
-  const place = join(mirror, ...placeOf(((await findEntry('resnet18')) as HubEntry).url));
-  mkdirSync(dirname(place), { recursive: true });
-  writeFileSync(place, weights);
+  lay(((await findEntry('resnet18')) as HubEntry).url, weights);
   await expect(load('resnet18', { cache, hub: mirror })).rejects.toMatchObject({
     code: 'DOWNLOAD',
     message: expect.stringMatching(/^resnet18-v1: .*where f37072fd was published$/),
@@ -83,6 +103,7 @@ test.each([
   ['keras-resnet50', 'ARGUMENT', 'has no weights by itself; published weights for it: keras/resnet50, '],
   ['plain18', 'ARGUMENT', 'plain18 is an architecture and has no weights by itself; pass a weight file (plain18.pth)'],
   ['keras/resnet5', 'UNKNOWN_NAME', 'unknown model "keras/resnet5"; did you mean "keras/resnet50"?'],
+  ['timm/resnet50_gn.a1h_in1k', 'UNKNOWN_NAME', 'cannot be built here: the family lacks GroupNorm'],
   ['resnet50-v3', 'UNKNOWN_NAME', 'did you mean "resnet50-v1"?'],
 ])('%s', async (name, code, message) => {
   await expect(load(name, { cache, offline: true })).rejects.toMatchObject({
