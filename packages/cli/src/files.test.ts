@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readText, writeWhole } from './files.js';
+import { checkWritable, readText, writeWhole } from './files.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -25,6 +25,18 @@ test('what cannot be read or written is a FILE error, and leaves nothing behind'
   await expect(writeWhole(absent, '')).rejects.toEqual(error(`${absent}: cannot be written: no such file or folder`));
   await expect(writeWhole(folder, '')).rejects.toEqual(error(`${folder}: cannot be written: it is a folder`));
   expect(await readdir(tmpdir())).not.toContainEqual(expect.stringContaining(`.${process.pid}.part`));
+});
+
+test('whether a file can be written is known ahead, and leaves no trace', async () => {
+  const [kept, absent] = [join(folder, 'kept'), join(folder, 'absent', 'a.png')];
+  await writeFile(kept, 'as it was');
+  await checkWritable(kept);
+  await checkWritable(join(folder, 'new.png'));
+  expect([await readFile(kept, 'utf8'), (await readdir(folder)).sort()]).toEqual(['as it was', ['a.txt', 'kept']]);
+  const error = (message: string) => expect.objectContaining({ code: 'FILE', message });
+  await expect(checkWritable(absent)).rejects.toEqual(error(`${absent}: cannot be written: no such file or folder`));
+  await expect(checkWritable(folder)).rejects.toEqual(error(`${folder}: cannot be written: it is a folder`));
+  await expect(checkWritable(join(kept, 'a.png'))).rejects.toMatchObject({ code: 'FILE' });
 });
 
 test('a text is read whole; what has no end or is too long for a text is refused', async () => {

@@ -42,6 +42,23 @@ export async function writeWhole(file: string, data: string | Uint8Array): Promi
   }
 }
 
+/**
+ * Finds out ahead of the work whether `writeWhole` can write there; what is there stays as it is.
+ * @throws FILE
+ */
+export async function checkWritable(file: string): Promise<void> {
+  const part = `${file}.${process.pid}.part`;
+  try {
+    if ((await stat(file).catch(() => undefined))?.isDirectory())
+      throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
+    await writeFile(part, '');
+  } catch (cause) {
+    throw fileError(file, 'written', cause);
+  } finally {
+    await rm(part, { force: true }).catch(() => {});
+  }
+}
+
 const reasons: Record<string, string> = {
   EACCES: 'permission denied',
   EISDIR: 'it is a folder',

@@ -13,7 +13,8 @@ test.each([
   ['batch', '', 'Expected an integer from 1 to 1024 for --batch but received nothing'],
   ['minProbability', '1.5', 'Expected a number from 0 to 1 for --min-probability but received 1.5'],
   ['minProbability', 'NaN', 'Expected a number from 0 to 1 for --min-probability but received NaN'],
-  ['engine', 'onx', 'Expected auto, onnx, onednn or reference for --engine but received onx; did you mean onnx?'],
+  ['engine', 'onx', 'Expected auto, onnx, onednn or reference for --engine but received onx'],
+  ['device', 'gpu', 'Expected cpu, webgpu, coreml, dml or cuda for --device but received gpu'],
   ['labels', ' ', 'Expected a name or a path for --labels but received  '],
 ] as const)('--%s %j is refused politely', (key, text, message) => {
   expect(() => parse(key, text)).toThrow(expect.objectContaining({ code: 'ARGUMENT', message }));

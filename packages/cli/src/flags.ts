@@ -1,4 +1,4 @@
-import { nearest, ResidualError } from 'residual/errors';
+import { ResidualError } from 'residual/errors';
 
 /** One option of a verb. Without `parse` it is a switch; with it, `value` names the argument in the help. */
 export interface Flag {
@@ -6,7 +6,10 @@ export interface Flag {
   readonly short?: string;
   readonly value?: string;
   readonly preset?: string | number;
-  readonly parse?: (text: string, flag: string) => unknown;
+  readonly parse?: ((text: string, flag: string) => unknown) & {
+    /** All that it takes, where these are a few words. */
+    readonly words?: readonly string[];
+  };
 }
 
 /** The options of a verb by their name in camel case: `minProbability` is `--min-probability`. */
@@ -43,14 +46,14 @@ export const number =
   };
 
 /** One of a few words. */
-export const oneOf =
-  <const Word extends string>(...words: readonly Word[]) =>
-  (text: string, flag: string): Word => {
+const oneOf = <const Word extends string>(...words: readonly Word[]) => {
+  const parse = (text: string, flag: string): Word => {
     const word = words.find((known) => known === text);
     if (word !== undefined) return word;
-    const near = nearest(text, words);
-    throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text, near && `; did you mean ${near}?`);
+    throw refused(words.join(', ').replace(/, ([^,]*)$/, ' or $1'), flag, text);
   };
+  return Object.assign(parse, { words });
+};
 
 /** Sides of a picture in pixels: `224`, or height and width as `192x256`. */
 export const size = (text: string, flag: string): number | readonly [height: number, width: number] => {
@@ -75,8 +78,8 @@ export const text = (given: string, flag: string): string => {
   throw refused('a name or a path', flag, given);
 };
 
-const refused = (expected: string, flag: string, received: string, hint = '') =>
-  new ResidualError('ARGUMENT', `Expected ${expected} for ${flag} but received ${received || 'nothing'}${hint}`, {
+const refused = (expected: string, flag: string, received: string) =>
+  new ResidualError('ARGUMENT', `Expected ${expected} for ${flag} but received ${received || 'nothing'}`, {
     flag,
     received,
   });
@@ -92,6 +95,7 @@ export const classifyFlags = {
     parse: text,
   },
   weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
+  part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
   batch: {
@@ -116,6 +120,8 @@ export const classifyFlags = {
   preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
   decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },
   labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  classes: { value: 'names', help: 'choose among these of its classes: a file, or names with commas', parse: text },
+  score: { help: 'the folders of the pictures are named after their classes: count the right answers' },
   size: { value: 'pixels', help: 'build the network for another size, as 64 or 192x256', parse: size },
   offline: { help: 'never use the network: published models out of the cache only' },
   acceptLicense: { help: 'accept a licence that forbids commercial use' },
@@ -130,6 +136,10 @@ export const summaryFlags = {
   svg: { value: 'file', help: 'draw the blocks into a file', parse: text },
   json,
 } as const satisfies Flags;
+
+/** Shells that `residual completion` writes a script for. */
+export const shells = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof shells)[number];
 
 export const inspectFlags = {
   tensors: { help: 'list every tensor' },

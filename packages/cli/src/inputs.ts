@@ -5,7 +5,7 @@ import { glob, isDynamicPattern } from 'tinyglobby';
 import { fileError } from './files.js';
 
 /** What counts as a picture inside a folder. A file named outright is tried whatever its name. */
-export const pictureExtensions = ['jpg', 'jpeg', 'png', 'webp', 'avif', 'gif', 'tif', 'tiff', 'bmp'] as const;
+const pictureExtensions = ['jpg', 'jpeg', 'png', 'webp', 'avif', 'gif', 'tif', 'tiff', 'bmp'] as const;
 
 const naturally = new Intl.Collator('en', { numeric: true }).compare;
 

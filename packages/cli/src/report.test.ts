@@ -23,7 +23,7 @@ test('an error is one line with its code, and leaves with the status of the tabl
 test('as JSON it carries its details', () => {
   expect(JSON.parse(printed(damaged, true))).toEqual({
     code: 'IMAGE',
-    message: 'a\nb.jpg: the JPEG ends early',
+    message: 'a b.jpg: the JPEG ends early',
     details: { file: 'a\nb.jpg' },
   });
 });

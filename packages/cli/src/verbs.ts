@@ -7,6 +7,7 @@ import {
   json,
   modelsFlags,
   type OptionsOf,
+  shells,
   summaryFlags,
 } from './flags.js';
 
@@ -18,6 +19,8 @@ export interface Verb {
   readonly name: string;
   /** In commander's spelling: `<must>`, `[may]`, `<several...>`. */
   readonly args: string;
+  /** Words that its arguments may be, for completion. */
+  readonly words?: readonly string[];
   readonly summary: string;
   readonly flags: Flags;
   readonly examples: readonly string[];
@@ -42,6 +45,8 @@ export const verbs: readonly Verb[] = [
       'residual classify --model resnet8-cifar10 photo.jpg      the bundled model: ten classes',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
+      'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
+      'residual classify -w resnet50.pth --score --top 1 val/      val/tench/1.jpg, val/n01443537/2.jpg …',
       'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
     ],
     load: () => import('./verbs/classify.js'),
@@ -75,7 +80,8 @@ export const verbs: readonly Verb[] = [
   }),
   verb({
     name: 'cache',
-    args: '[prune]',
+    args: '[action]',
+    words: ['prune'],
     summary: 'show what published models are kept on this machine, or prune them',
     flags: cacheFlags,
     examples: [
@@ -105,5 +111,18 @@ export const verbs: readonly Verb[] = [
     flags: { json },
     examples: ['residual doctor', 'residual doctor --json'],
     load: () => import('./verbs/doctor.js'),
+  }),
+  verb({
+    name: 'completion',
+    args: '<shell>',
+    words: shells,
+    summary: 'print a script with which bash, zsh or fish completes words after `residual`',
+    flags: {},
+    examples: [
+      'residual completion fish > ~/.config/fish/completions/residual.fish',
+      'eval "$(residual completion bash)"      a line for ~/.bashrc',
+      'eval "$(residual completion zsh)"       a line for ~/.zshrc, after compinit',
+    ],
+    load: () => import('./verbs/completion.js'),
   }),
 ];

@@ -1,5 +1,7 @@
+import { printable } from './printable.js';
+
 // Errors are printed: this is the light entry that the command line takes both from.
-export { printable } from './printable.js';
+export { printable };
 
 /**
  * The one table of error codes. `exit` is the process exit status of the command line, `http` the status of a
@@ -31,6 +33,8 @@ export type ErrorDetails = Record<string, string | number | boolean | null | rea
 
 /**
  * Every error this library throws on purpose. The message is one line: what, where, expected, received, what to do.
+ * Names in it come from files that anybody wrote, so control characters and line ends are taken out of it; `details`
+ * hold the names as they are.
  *
  * @example
  * throw new ResidualError('IMAGE', 'cat.jpg: the JPEG ends after 812 of its 1200 rows; copy the file again', { file: 'cat.jpg' });
@@ -41,7 +45,7 @@ export class ResidualError extends Error {
   readonly details: ErrorDetails;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: { cause?: unknown }) {
-    super(message, options);
+    super(printable(message), options);
     this.code = code;
     this.details = details;
   }

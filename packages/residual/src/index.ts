@@ -48,6 +48,7 @@ export { preset, presetNames } from './image/presets.js';
 export { resize } from './image/resize.js';
 export { type BlockOptions, basicBlock, bottleneck, convBlock, identityBlock, type Shortcut } from './models/blocks.js';
 export { bundled } from './models/bundled.js';
+export { classesOfFolders, matchClasses } from './models/class-map.js';
 export { type ClassLabel, cifar10Classes, imagenetClasses, parseClasses } from './models/classes.js';
 export { initialise } from './models/initialise.js';
 export {
@@ -64,11 +65,13 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
+export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';
-export { saveWeights } from './tasks/save.js';
+export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
 export type { LoadReport } from './weights/assign.js';

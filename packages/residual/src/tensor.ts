@@ -93,7 +93,7 @@ export function toFloat32(t: AnyTensor): Tensor {
 }
 
 /** The value of an IEEE 754 half given as 16 bits. */
-export function float16ToNumber(bits: number): number {
+function float16ToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;

@@ -1,8 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Tensor, tensor, toFloat32 } from './tensor.js';
+import { ResidualError } from './errors.js';
+import { type AnyTensor, type DType, type Tensor, tensor, toFloat32 } from './tensor.js';
+import type { Checkpoint } from './weights/checkpoint.js';
 import { openCheckpoint } from './weights/open.js';
 
 /** The folder of shared test material, as an absolute path; tests that need it are skipped when it is not set. */
@@ -17,6 +20,13 @@ export const python = '/usr/bin/python3';
 export function temporaryFolder(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'residual-test-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** A new empty folder that is removed when the process ends. */
+export function scratch(): string {
+  const { path, remove } = temporaryFolder();
+  process.on('exit', remove);
+  return path;
 }
 
 /** Runs a reference program of the shared material, such as `torchvision_oracle.py resnet18 OUT`. */
@@ -48,3 +58,66 @@ function channelsFirst({ shape: [n, h, w, c], data }: Tensor): Tensor {
       for (let k = 0; k < c; k++) out[(i * c + k) * plane + p] = data[(i * plane + p) * c + k];
   return tensor(out, [n, c, h, w]);
 }
+
+/** What PyTorch or h5py read from a file: element type, shape and a hash of the row-major bytes, by name. */
+export type Expected = Record<string, { dtype: DType; shape: number[]; sha256: string }>;
+
+/** Runs a Python program with `folder` as its argument; it may write `expected.json` there. */
+export function runPython(program: string, ...args: string[]): string {
+  return execFileSync(python, ['-c', preamble + program, ...args], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+}
+
+const preamble = `
+import sys, os, json, hashlib, warnings
+warnings.filterwarnings('ignore')
+import numpy as np
+def described(array, dtype=None):
+    array = np.asarray(array)
+    return {'dtype': dtype or str(array.dtype), 'shape': list(array.shape),
+            'sha256': hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}
+def of_torch(t):
+    import torch
+    t = t.detach().contiguous()
+    if t.dtype == torch.bfloat16:
+        return described(t.view(torch.int16).numpy(), 'bfloat16')
+    return described(t.numpy())
+`;
+
+/** Makes files by a Python program once and returns what it printed as JSON. */
+export function pythonJson<T>(program: string, ...args: string[]): T {
+  return JSON.parse(runPython(program, ...args)) as T;
+}
+
+export function describeTensor({ dtype, shape, data }: AnyTensor): Expected[string] {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { dtype, shape: [...shape], sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+/** Reads all tensors of a checkpoint and describes them as Python does. */
+export async function describeAll(checkpoint: Checkpoint): Promise<Expected> {
+  const found: Expected = {};
+  for (const [name, info] of checkpoint.tensors) {
+    const tensor = await checkpoint.read(name);
+    if (tensor.dtype !== info.dtype || tensor.shape.join() !== info.shape.join())
+      throw new Error(`${name}: the table of contents differs from the tensor`);
+    found[name] = describeTensor(tensor);
+  }
+  return found;
+}
+
+/** The error of a promise that must fail on purpose; anything else fails the test. */
+export async function refusal(work: Promise<unknown>): Promise<ResidualError> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof ResidualError && !/[\r\n]/.test(error.message)) return error;
+    throw error;
+  }
+  throw new Error('expected a refusal but it went well');
+}
+
+export const bytesOf = (path: string): Uint8Array => new Uint8Array(readFileSync(path));

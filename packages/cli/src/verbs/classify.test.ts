@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -67,6 +68,11 @@ test.each([
   [['--model', 'resnet8-cifar11', cat], 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
   [[...bundled, '--preprocess', 'cafe', cat], 'UNKNOWN_NAME', 'unknown preset "cafe"; did you mean "caffe"?'],
   [[...bundled, '--save-input', 'seen.png', cat, ship], 'ARGUMENT', '--save-input takes one picture but received 2'],
+  [
+    [...bundled, '--save-input', 'seen.jpg', cat],
+    'ARGUMENT',
+    'expected a name that ends in .png but received seen.jpg',
+  ],
   [[], 'ARGUMENT', "missing required argument 'pictures'"],
 ])('%j is refused', async (args, code, message) => {
   const { status, out, err } = await residual('classify', ...args);
@@ -75,9 +81,92 @@ test.each([
   expect(err).toContain(message);
 });
 
+test('what --save-input cannot write is told before the work', async () => {
+  const target = join(folder, 'absent', 'seen.png');
+  expect(await residual('classify', '--weights', 'absent.pth', '--save-input', target, cat)).toEqual({
+    status: 1,
+    out: '',
+    err: `residual: [FILE] ${target}: cannot be written: no such file or folder\n`,
+  });
+});
+
 test('labels must be as many as the classes', async () => {
   const { status, err } = await residual('classify', ...bundled, '--labels', join(folder, 'two.txt'), cat);
   expect({ status, err }).toEqual({ status: 2, err: expect.stringMatching(/^residual: \[CLASSES\] .*10.*2/) });
+});
+
+test('a subset of the labels is told apart from a wrong list', async () => {
+  const { err } = await residual('classify', ...bundled, '--labels', join(folder, 'two.txt'), cat);
+  expect(err).toContain('they are a subset of its classes: to choose among these');
+  expect(err).toContain('--classes');
+});
+
+test('--classes: among some classes, by name or from a file, with probabilities among all', async () => {
+  const rows = async (classes: string) =>
+    lines((await residual('classify', ...bundled, '--json', '--classes', classes, cat)).out)[0].predictions;
+  const found = await rows('Ship, 3');
+  expect(found).toEqual([
+    { index: 3, label: 'cat', probability: expect.closeTo(0.997, 2) },
+    { index: 8, label: 'ship', probability: expect.closeTo(0, 2) },
+  ]);
+  expect(await rows(join(folder, 'two.txt'))).toEqual(found);
+  expect(await residual('classify', ...bundled, '--classes', 'cat,shop', cat)).toEqual({
+    status: 2,
+    out: '',
+    err: 'residual: [CLASSES] --classes: "shop" (nearest: "ship") is no class of the model, which has 10\n',
+  });
+});
+
+test('--score: folders named after the classes, the right answers counted', async () => {
+  const tree = join(folder, 'tree');
+  for (const [name, picture] of [
+    ['cat', 'cat'],
+    ['n8_ship', 'ship'],
+    ['dog', 'plane'],
+  ]) {
+    await mkdir(join(tree, name), { recursive: true });
+    await copyFile(join(samples, `${picture}.jpg`), join(tree, name, `${picture}.jpg`));
+  }
+  const wrong = await residual('classify', ...bundled, '--score', tree);
+  expect(wrong).toEqual({ status: 2, out: '', err: expect.stringContaining('names of folders: "n8_ship"') });
+  await mkdir(join(tree, '8'));
+  await copyFile(join(samples, 'ship.jpg'), join(tree, '8', 'ship.jpg'));
+  await writeFile(join(tree, '8', 'broken.jpg'), 'no picture');
+  await rm(join(tree, 'n8_ship'), { recursive: true });
+  const { status, out } = await residual('classify', ...bundled, '--json', '--score', tree);
+  expect(status).toBe(1);
+  const rows = lines(out);
+  expect(rows.pop()).toEqual({ score: { pictures: 3, right: 2, top1: 2 / 3 } });
+  expect(rows.map(({ expected, correct }) => [expected, correct])).toEqual([
+    [{ index: 8, label: 'ship' }, true],
+    [{ index: 3, label: 'cat' }, true],
+    [{ index: 5, label: 'dog' }, false],
+  ]);
+  const text = await residual('classify', ...bundled, '--score', '--top', '1', tree);
+  expect(text.out).toMatch(/cat\.jpg {2}✓\n/);
+  expect(text.out).toMatch(/plane\.jpg {2}✗ dog\n[\s\S]*\n\n2 of 3 right: 66\.7 % top-1\n$/);
+  const without = await residual('classify', ...bundled, '--score', '--classes', 'cat,ship', tree);
+  expect(without).toMatchObject({
+    status: 2,
+    err: expect.stringMatching(/dog\S*: its folder says dog, which --classes/),
+  });
+});
+
+const { RESIDUAL_SHARED: shared } = process.env;
+
+test.skipIf(!shared)('--score: forty photographs of ImageNet in folders by WordNet id', async () => {
+  const tree = join(folder, 'imagenet');
+  const pictures = join(shared as string, 'data/imagenet-40');
+  for (const name of (await readdir(pictures)).filter((one) => one.endsWith('.JPEG'))) {
+    await mkdir(join(tree, name.slice(0, 9)), { recursive: true });
+    await copyFile(join(pictures, name), join(tree, name.slice(0, 9), name));
+  }
+  execFileSync(join(shared as string, 'make-weights'), [folder], { stdio: 'ignore' });
+  const weights = join(folder, 'resnet18-pqf.pth');
+  const { status, out } = await residual('classify', '-w', weights, '--decode', 'pillow', '--json', '--score', tree);
+  expect(status).toBe(0);
+  // PyTorch gets the same 34 right (data/imagenet-40/expected.json).
+  expect(lines(out).at(-1)).toEqual({ score: { pictures: 40, right: 34, top1: 0.85 } });
 });
 
 test('the preprocessing explained, and what the network saw', async () => {

@@ -1,9 +1,13 @@
 import {
+  type ClassLabel,
+  classesOf,
+  classesOfFolders,
   classify,
   defaultModel,
   explainPreprocessing,
   load,
   type Model,
+  matchClasses,
   type Prediction,
   parseClasses,
   ResidualError,
@@ -11,7 +15,7 @@ import {
 import { bars } from '../bars.js';
 import type { Context } from '../context.js';
 import { fetching } from '../fetching.js';
-import { readText, writeWhole } from '../files.js';
+import { checkWritable, readText, writeWhole } from '../files.js';
 import type { classifyFlags, OptionsOf } from '../flags.js';
 import { expandInputs } from '../inputs.js';
 import { startProgress } from '../progress.js';
@@ -28,46 +32,97 @@ export async function run(args: readonly string[], options: Options, context: Co
   const { files, errors } = await expandInputs(args);
   for (const error of errors) report(error);
   if (files.length === 0) return 1;
-  if (options.saveInput !== undefined && files.length > 1)
-    throw new ResidualError('ARGUMENT', `--save-input takes one picture but received ${files.length}`);
+  if (options.saveInput !== undefined) await checkSaveInput(options.saveInput, files.length);
 
   classify.warm();
   await using model = await open(options, context);
   for (const text of model.notes) note(text);
   if (options.json && model.record.about !== undefined) note(aboutModel(model));
+  const classes = classesOf(model);
+  const only = options.classes === undefined ? undefined : await choice(options.classes, classes);
+  const expected = options.score ? expectedOf(files, classes, only) : undefined;
   const write = options.json ? json : chart(model);
   const progress = await startProgress(files.length);
   let failed = errors.length;
+  let [place, right] = [0, 0];
   try {
     for await (const { file, predictions, error } of classify.each(model, files, {
       batch: files.length < many ? 1 : 4,
       ...options,
+      only,
       signal,
     })) {
+      const shown = expected && { ...classes[expected[place]], index: expected[place] };
+      place++;
       progress.done();
       progress.hide();
       if (error) {
         failed++;
         report(error);
-      } else await print(write(file, predictions, await preprocessing(file, model, options)));
+      } else {
+        const answer = { file, predictions, expected: shown, steps: await preprocessing(file, model, options) };
+        if (isRight(answer)) right++;
+        await print(write(answer));
+      }
     }
   } finally {
     progress.stop();
   }
+  if (expected !== undefined) await print(score(right, files.length + errors.length - failed, options.json === true));
   return failed === 0 ? 0 : 1;
+}
+
+/** The classes that --classes names: a file of them where it looks like a path, else names with commas between. */
+async function choice(given: string, classes: readonly ClassLabel[]): Promise<number[]> {
+  const isFile = /[/\\]|\.(txt|json)$/i.test(given);
+  const names = isFile
+    ? parseClasses(await readText(given), given).map(({ wnid, label }) => wnid ?? label)
+    : given.split(',').map((name) => name.trim());
+  return matchClasses(names, classes, isFile ? given : '--classes');
+}
+
+/** What the pictures show, by their folders. @throws CLASSES, also for a class that --classes leaves out. */
+function expectedOf(
+  files: readonly string[],
+  classes: readonly ClassLabel[],
+  only: readonly number[] | undefined,
+): number[] {
+  const expected = classesOfFolders(files, classes);
+  const out = expected.findIndex((index) => only?.includes(index) === false);
+  if (out < 0) return expected;
+  const { label } = classes[expected[out]];
+  throw new ResidualError('CLASSES', `${files[out]}: its folder says ${label}, which --classes leaves out`, { label });
+}
+
+/** The share of right answers among the pictures that could be classified. */
+function score(right: number, pictures: number, json: boolean): string {
+  const top1 = pictures === 0 ? null : right / pictures;
+  if (json) return `${JSON.stringify({ score: { pictures, right, top1 } })}\n`;
+  return `\n${right} of ${pictures} right${top1 === null ? '' : `: ${(100 * top1).toFixed(1)} % top-1`}\n`;
+}
+
+/** What would fail after the work fails before it. @throws ARGUMENT, FILE */
+async function checkSaveInput(file: string, pictures: number): Promise<void> {
+  if (pictures > 1) throw new ResidualError('ARGUMENT', `--save-input takes one picture but received ${pictures}`);
+  if (!/\.png$/i.test(file))
+    throw new ResidualError(
+      'ARGUMENT',
+      `--save-input writes a PNG: expected a name that ends in .png but received ${file}`,
+    );
+  await checkWritable(file);
 }
 
 /**
  * The model that --model and --weights name; without them torchvision's ResNet-50, out of the cache or from the hub.
  * Where that cannot be had, no other is taken for it: the classes would change without a word.
  */
-async function open({ model, weights, labels, ...options }: Options, context: Context): Promise<Model> {
-  const classes = labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) };
+async function open({ model, weights, labels, classes: _, ...options }: Options, context: Context): Promise<Model> {
+  const given = labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) };
   if (weights !== undefined)
-    return load(weights, { ...options, ...classes, ...(model === undefined ? {} : { architecture: model }) });
+    return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });
   const { stop, ...hub } = await fetching(options, context);
   try {
-    return await load(model ?? defaultModel, { ...options, ...hub, ...classes });
+    return await load(model ?? defaultModel, { ...options, ...hub, ...given });
   } catch (error) {
     if (model !== undefined || !(error instanceof ResidualError && error.code === 'DOWNLOAD')) throw error;
     throw new ResidualError(
@@ -93,20 +148,45 @@ async function preprocessing(
   return options.explainPreprocessing ? steps : undefined;
 }
 
-type Write = (file: string, predictions: readonly Prediction[], steps: readonly string[] | undefined) => string;
+/** One picture's answer, and what was asked for beside it. */
+interface Answer {
+  readonly file: string;
+  readonly predictions: readonly Prediction[];
+  /** The class its folder is named after. */
+  readonly expected?: (ClassLabel & { readonly index: number }) | undefined;
+  readonly steps?: readonly string[] | undefined;
+}
+
+type Write = (answer: Answer) => string;
+
+const isRight = ({ predictions, expected }: Answer): boolean =>
+  expected !== undefined && predictions[0]?.index === expected.index;
 
 /** One line of JSON a picture, best class first. */
-const json: Write = (file, predictions, preprocessing) => {
-  const rows = predictions.map(({ index, label, wnid, probability }) => ({ index, label, wnid, probability }));
-  return `${JSON.stringify({ file, predictions: rows, preprocessing })}\n`;
+const json: Write = (answer) => {
+  const { file, expected, steps: preprocessing } = answer;
+  const predictions = answer.predictions.map(({ index, label, wnid, probability }) => ({
+    index,
+    label,
+    wnid,
+    probability,
+  }));
+  const correct = expected && isRight(answer);
+  return `${JSON.stringify({ file, predictions, expected, correct, preprocessing })}\n`;
 };
 
 /** Bars for each picture, headed once by what the model is. */
 function chart(model: Model): Write {
   const look = { width: widthOf(process.stdout), color: wantsColor(process.stdout) };
   let heading = `${printable(aboutModel(model))}\n\n`;
-  return (file, predictions, steps = []) => {
-    const drawn = [heading, bars(file, predictions, look), ...steps.map((step) => `  ${printable(step)}\n`)];
+  return (answer) => {
+    const { file, predictions, expected, steps = [] } = answer;
+    const verdict = expected === undefined ? '' : isRight(answer) ? '  ✓' : `  ✗ ${expected.label}`;
+    const drawn = [
+      heading,
+      bars(`${file}${verdict}`, predictions, look),
+      ...steps.map((step) => `  ${printable(step)}\n`),
+    ];
     heading = '\n';
     return drawn.join('');
   };

@@ -52,7 +52,10 @@ export async function run(_args: readonly string[], options: OptionsOf<{ json: o
 }
 
 function engineFinding({ engine, ok, runtime, note, selfCheck, reason }: EngineFacts): Finding {
-  const check = selfCheck === undefined ? '' : `; differs from reference by ${selfCheck.toExponential(0)} at most`;
+  const check =
+    selfCheck === undefined
+      ? '; what the others are compared with'
+      : `; differs from reference by ${selfCheck.toExponential(0)} at most`;
   return { name: `engine ${engine}`, ok, says: ok ? `${runtime}${note ? ` (${note})` : ''}${check}` : `${reason}` };
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { build, createModel, saveWeights } from 'residual';
+import { build, createModel, save } from 'residual';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { residual, samples } from '../running.js';
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
   delete process.env.RESIDUAL_HUB;
   await mkdir(dirname(join(mirror, place)), { recursive: true });
   const model = createModel(build('resnet18'), { architecture: 'resnet18', preprocess: 'torchvision', plan: [] });
-  await saveWeights(model, join(mirror, place));
+  await save(model, join(mirror, place));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
 afterAll(async () => {

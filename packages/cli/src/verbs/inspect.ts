@@ -1,5 +1,5 @@
 import pc from 'picocolors';
-import { type Inspection, inspect } from 'residual';
+import { type Inspection, inspect, ResidualError } from 'residual';
 import type { Context } from '../context.js';
 import type { inspectFlags, OptionsOf } from '../flags.js';
 import { print, printable, wantsColor } from '../terminal.js';
@@ -20,6 +20,7 @@ export async function run(files: readonly string[], options: Options, { report, 
         options.json ? `${JSON.stringify({ file, ...found })}\n` : describe(file, found, options.tensors === true),
       );
     } catch (error) {
+      if (!(error instanceof ResidualError)) throw error; // a bug: no fault of this file
       failed++;
       report(error);
     }
@@ -33,10 +34,11 @@ function describe(file: string, found: Inspection, all: boolean): string {
   const facts: [string, string][] = [
     ['format', `${found.format} (${found.formatReason})`],
     ['dialect', found.dialect === undefined ? unknown : `${found.dialect} (${found.dialectReason})`],
+    ...(found.part === undefined ? [] : [['weights', partsOf(found)] as [string, string]]),
     ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
     ['network', found.architecture ?? found.trouble ?? 'none that is known'],
     ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
-    ['parameters', found.parameters.toLocaleString('en-US')],
+    ['parameters', counts(found)],
     ['tensors', `${found.tensors.length}`],
   ];
   const shown = all ? found.tensors : found.tensors.slice(0, few);
@@ -52,4 +54,17 @@ function describe(file: string, found: Inspection, all: boolean): string {
       : []),
     '',
   ].join('\n');
+}
+
+/** `model_ema; model (122 tensors) by --part model; left out: optimizer (161 tensors)` */
+function partsOf({ part, otherParts = [], leftOut = [] }: Inspection): string {
+  const list = (parts: typeof leftOut) => parts.map(({ name, tensors }) => `${name} (${tensors} tensors)`).join(', ');
+  const others = otherParts.length ? [`other sets, taken by --part: ${list(otherParts)}`] : [];
+  return [`below "${part}"`, ...others, ...(leftOut.length ? [`left out: ${list(leftOut)}`] : [])].join('; ');
+}
+
+/** `25,557,032, and 53,120 running statistics`: counted as PyTorch does, which calls the latter buffers. */
+function counts({ parameters, statistics }: Inspection): string {
+  const [learnt, measured] = [parameters, statistics].map((count) => count.toLocaleString('en-US'));
+  return statistics === 0 ? learnt : `${learnt}, and ${measured} running statistics`;
 }

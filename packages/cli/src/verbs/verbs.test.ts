@@ -16,7 +16,10 @@ test('doctor says what works here', async () => {
   expect(host).toMatchObject({ node: process.version, cores: expect.any(Number) });
   expect(packages).toContainEqual({ name: 'sharp', ok: true, says: expect.stringContaining('decodes pictures') });
   expect(engines).toContainEqual(expect.objectContaining({ engine: 'onnx', ok: true }));
-  expect((await residual('doctor')).out).toMatch(/auto takes onnx on onnxruntime-/);
+  const text = (await residual('doctor')).out;
+  expect(text).toMatch(/auto takes onnx on onnxruntime-/);
+  expect(text).toMatch(/engine onnx .*; differs from reference by \de-\d+ at most\n/);
+  expect(text).toMatch(/engine reference .*; what the others are compared with\n/);
 });
 
 test('summary of an architecture, of a bundled model, of a weight file', async () => {
@@ -44,6 +47,7 @@ test('inspect says what is in a file, and goes on after one it cannot read', asy
   expect(status).toBe(1);
   expect(out).toMatch(/ {2}format +keras-h5 \([\s\S]*… and \d+ more; --tensors lists all\n/);
   expect(err).toMatch(/^residual: \[FILE\] absent\.pth/);
+  expect(out).toMatch(/ {2}parameters +78,186, and 480 running statistics\n/);
   const { tensors } = JSON.parse((await residual('inspect', '--json', weights)).out);
   expect((await residual('inspect', '--tensors', weights)).out.split('\n').length).toBeGreaterThan(tensors.length);
 });

@@ -5,7 +5,7 @@ import { type Shape, sizeOf, type Tensor } from '../tensor.js';
 import { noise, noiseTensor, type Sketch, sketch } from './sketch.js';
 
 /** One random choice of a layer's settings; what does not fit the value at hand is cut down to what does. */
-export interface Choice {
+interface Choice {
   readonly op: OpName;
   readonly kernel: Pair;
   readonly stride: Pair;
@@ -43,7 +43,7 @@ const pair = (low: number, high: number) =>
 const side = fc.integer({ min: 0, max: 3 });
 
 /** Settings for any of these ops. */
-export const choiceOf = (...from: readonly OpName[]): fc.Arbitrary<Choice> =>
+const choiceOf = (...from: readonly OpName[]): fc.Arbitrary<Choice> =>
   fc.record({
     op: fc.constantFrom(...from),
     kernel: pair(1, 4),

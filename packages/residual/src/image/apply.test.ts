@@ -68,17 +68,34 @@ test("scaling by 1/255 is ToTensor's division in float32, for every byte", () =>
 
 test('a plan that cannot be carried out says why', () => {
   const picture = gradient(4, 4);
-  expect(() => applyPlan(picture, [])).toThrow('a plan begins with its one step `decode`; received no step');
+  expect(() => applyPlan(picture, [])).toThrow('a plan begins with its one step "decode"; received no step');
   expect(() => applyPlan(picture, [decodeStep, decodeStep])).toThrow(/received decode, decode/);
   const scale = { step: 'scale', factor: 2, offset: 0 } as const;
   const late: Plan = [decodeStep, scale, { step: 'centerCrop', height: 2, width: 2 }];
   expect(() => applyPlan(picture, late)).toThrow(/resizes and crops before it scales.*decode, scale, centerCrop/);
   expect(() => applyPlan(picture, [decodeStep, { step: 'resizeShortSide', size: 0, filter: 'box' }])).toThrow(
-    /size: expected/,
+    "a plan's resizeShortSide: expected a whole number ≥ 1 for size but received 0",
   );
-  expect(() => applyPlan(picture, [decodeStep, { step: 'normalize', mean: [1], deviation: [1] }])).toThrow(
-    /three means/,
-  );
+});
+
+test.each([
+  [{ step: 'normalize', mean: [1], deviation: [1, 1, 1] }, /three finite numbers for mean but received \[1\]/],
+  [{ step: 'normalize', mean: [0, 0, Number.NaN], deviation: [1, 1, 1] }, /for mean but received \[0, 0, NaN\]/],
+  [{ step: 'normalize', mean: [0, 0, 0], deviation: [1, 0, 1] }, /other than 0 for deviation but received \[1, 0, 1\]/],
+  [{ step: 'normalize', mean: [0, 0, 0], deviation: [1, 1e-50, 1] }, /other than 0 for deviation/],
+  [{ step: 'normalize', mean: [0, 0, 0], deviation: 1 }, /for deviation but received 1$/],
+  [{ step: 'scale', factor: Number.NaN, offset: 0 }, /a finite number for factor but received NaN/],
+  [{ step: 'scale', factor: 1, offset: Number.POSITIVE_INFINITY }, /a finite number for offset but received Infinity/],
+  [{ step: 'scale', factor: 1 }, /a finite number for offset but received undefined/],
+  [{ step: 'resize', height: 2, width: 2.5, filter: 'box' }, /≥ 1 for width but received 2.5/],
+  [{ step: 'resize', height: 2, width: 2, filter: 'cubic' }, /bicubic, lanczos for filter but received cubic/],
+  [{ step: 'rotate' }, /a plan has no step "rotate"; there are: decode, resizeShortSide/],
+  [{ step: 'toString' }, /a plan has no step "toString"/],
+])('%j in a plan is refused', (step, message) => {
+  const plan = [decodeStep, step] as unknown as Plan;
+  expect(() => applyPlan(gradient(4, 4), plan)).toThrow(expect.objectContaining({ code: 'ARGUMENT' }));
+  expect(() => applyPlan(gradient(4, 4), plan)).toThrow(message);
+  expect(() => valueTables(plan)).toThrow(message);
 });
 
 test('a plan in words', () => {

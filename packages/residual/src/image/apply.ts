@@ -1,6 +1,5 @@
-import { ResidualError } from '../errors.js';
 import { type Decoded, type Origin, type Pixels, turns } from './pixels.js';
-import type { Decoding, Plan, Step } from './plan.js';
+import { checkPlan, checkSteps, type Decoding, movesPixels, type Plan, type Step } from './plan.js';
 import { resize, type Size } from './resize.js';
 
 /** What one step of a plan does to a picture of a given size. */
@@ -23,12 +22,10 @@ export interface Applied {
   readonly stages: readonly Stage[];
 }
 
-/** The decoding that a plan begins with. @throws ARGUMENT when its first step, and only that one, is not `decode`. */
+/** The decoding that a plan begins with. @throws ARGUMENT as `checkPlan`. */
 export function decodingOf(plan: Plan): Decoding {
-  const [first] = plan;
-  if (first?.step !== 'decode' || plan.filter(({ step }) => step === 'decode').length > 1)
-    throw new ResidualError('ARGUMENT', 'a plan begins with its one step `decode`; received ' + names(plan));
-  return first.as;
+  checkPlan(plan);
+  return (plan[0] as Step & { readonly step: 'decode' }).as;
 }
 
 /** The same plan with another decoding. */
@@ -38,20 +35,13 @@ export const withDecoding = (plan: Plan, as: Decoding): Plan =>
 /**
  * The sizes a picture goes through. Rounding as in torchvision's transforms: Resize cuts the longer side down to a
  * whole number, CenterCrop rounds half to even.
- * @throws ARGUMENT when the plan moves pixels after it changed their values, or a size is not a whole number ≥ 1.
+ * @throws ARGUMENT as `checkPlan`.
  */
 export function stagesOf(plan: Plan, picture: Size): Stage[] {
-  decodingOf(plan);
+  checkPlan(plan);
   let before: Size = { width: picture.width, height: picture.height };
-  let valuesChanged = false;
   return plan.map((step) => {
     const stage = { step, before, ...placement(step, before) };
-    if (!movesPixels(step)) valuesChanged ||= step.step !== 'decode';
-    else if (valuesChanged)
-      throw new ResidualError(
-        'ARGUMENT',
-        `a plan resizes and crops before it scales, normalizes or reverses channels; received ${names(plan)}`,
-      );
     before = stage.after;
     return stage;
   });
@@ -108,9 +98,10 @@ export interface Channel {
   readonly values: Float32Array;
 }
 
-/** Carries out a plan's steps that change values, in place, on three channels of 0–255; they come back in the plan's order. */
+/** Carries out a plan's steps that change values, in place, on three channels of 0–255; they come back in the plan's order. @throws ARGUMENT as `checkPlan`. */
 export function transformValues(plan: Plan, picture: readonly Channel[]): Channel[] {
   const { fround } = Math;
+  checkSteps(plan);
   let channels = [...picture];
   for (const step of plan) {
     if (step.step === 'reverseChannels') channels = channels.toReversed();
@@ -121,8 +112,6 @@ export function transformValues(plan: Plan, picture: readonly Channel[]): Channe
           values[i] = fround(x * step.factor) + step.offset;
         });
     else if (step.step === 'normalize') {
-      if (step.mean.length !== 3 || step.deviation.length !== 3 || step.deviation.includes(0))
-        throw new ResidualError('ARGUMENT', 'normalize: expected three means and three deviations other than 0');
       channels.forEach(({ values }, c) => {
         const [mean, deviation] = [fround(step.mean[c]), fround(step.deviation[c])];
         values.forEach((x, i) => {
@@ -191,10 +180,6 @@ function words({ step, before, after, left = 0, top = 0 }: Stage): [string, stri
   }
 }
 
-const movesPixels = ({ step }: Step): boolean =>
-  step === 'resizeShortSide' || step === 'resize' || step === 'centerCrop';
-
-const names = (plan: Plan): string => (plan.length ? plan.map(({ step }) => step).join(', ') : 'no step');
 const sizeText = ({ width, height }: Size): string => `${width}×${height}`;
 const round4 = (value: number): string => String(Math.round(value * 1e4) / 1e4).replace('-', '−');
 const signed = (value: number): string => (value < 0 ? `− ${-value}` : `+ ${value}`);
@@ -203,7 +188,6 @@ const factorText = (factor: number): string => (factor < 1 ? `1/${round4(1 / fac
 
 function placement(step: Step, { width, height }: Size): { after: Size; left?: number; top?: number } {
   if (step.step === 'resizeShortSide') {
-    checkSides({ size: step.size });
     const long = (side: number, short: number): number => Math.trunc((step.size * side) / short);
     return {
       after:
@@ -213,7 +197,6 @@ function placement(step: Step, { width, height }: Size): { after: Size; left?: n
     };
   }
   if (step.step !== 'resize' && step.step !== 'centerCrop') return { after: { width, height } };
-  checkSides({ height: step.height, width: step.width });
   const after = { width: step.width, height: step.height };
   if (step.step === 'resize') return { after };
   return { after, left: cropStart(width, step.width), top: cropStart(height, step.height) };
@@ -224,12 +207,6 @@ function cropStart(side: number, wanted: number): number {
   if (wanted > side) return 0 - Math.floor((wanted - side) / 2);
   const gap = side - wanted;
   return gap % 4 === 1 ? (gap - 1) / 2 : Math.ceil(gap / 2);
-}
-
-function checkSides(sides: Record<string, number>): void {
-  for (const [name, value] of Object.entries(sides))
-    if (!Number.isSafeInteger(value) || value < 1)
-      throw new ResidualError('ARGUMENT', `a plan's ${name}: expected a whole number ≥ 1 but received ${value}`);
 }
 
 /** The part of the picture before a crop that the crop shows. */

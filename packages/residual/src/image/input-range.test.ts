@@ -27,7 +27,19 @@ test('what the plan yields raises no warning, nor does a picture of little contr
     expect(warning(name, least, greatest), `${name} ${least} … ${greatest}`).toBeUndefined();
 });
 
-test('zeros to warm a network up raise none', () => expect(warning('raw255', 0, 0)).toBeUndefined());
+test('one value everywhere raises a warning where no picture of one colour has it', () => {
+  const found = (name: string) => [0, 1, -1, 255].filter((value) => warning(name, value, value));
+  expect(Object.fromEntries(['raw255', 'tf', 'torchvision', 'caffe'].map((name) => [name, found(name)]))).toEqual({
+    raw255: [-1],
+    tf: [0, 255],
+    torchvision: [0, 1, -1, 255],
+    caffe: [0, 1, -1, 255],
+  });
+  expect(warning('torchvision', 0, 0)).toBe(
+    'all 12 input values are 0, which the plan makes of no picture; the result says nothing about one',
+  );
+  expect(inputRangeWarning(tensor([], [0, 3, 2, 2]), preset('tf', { height: 2, width: 2 }))).toBeUndefined();
+});
 
 test.each([
   ['torchvision', 0, 1, 'divided by 255 and not normalized'],

@@ -1,5 +1,5 @@
 import type { Tensor } from '../tensor.js';
-import { rangeOf } from './apply.js';
+import { rangeOf, valueTables } from './apply.js';
 import type { Plan } from './plan.js';
 
 /** What values in a range usually are, narrowest first, and how they came to be. */
@@ -26,6 +26,8 @@ export function inputRangeWarning({ data }: Tensor, plan: Plan): string | undefi
     if (value > greatest && value < Number.POSITIVE_INFINITY) greatest = value;
   }
   if (odd > 0) return `${odd} of ${data.length} input values are not finite numbers; the result will be none either`;
+  if (data.length === 0) return undefined;
+  if (least === greatest) return constantWarning(least, data.length, plan);
   const expected = rangeOf(plan);
   const width = expected.greatest - expected.least;
   // Resizing in floats overshoots a little; one tenth of the range is no sign of a mistake.
@@ -35,11 +37,23 @@ export function inputRangeWarning({ data }: Tensor, plan: Plan): string | undefi
   const tooSmall = width > 1.5 && greatest - least < width / 4 && Math.max(-least, greatest) <= (inBytes ? 3.2 : 1.001);
   const neverNegative =
     expected.least < -width / 4 && least >= 0 && greatest > width / 4 && (inBytes || greatest <= 1.001);
-  // Zeros, as used to warm a network up, are no picture: nothing to say about them.
-  if (least >= greatest || !(outside || tooSmall || neverNegative)) return undefined;
+  if (!(outside || tooSmall || neverNegative)) return undefined;
   const match = usual.find((range) => least >= range.least && greatest <= range.greatest);
   const guess = match ? `; they look like ${match.are}` : '';
   return `input values ${short(least)} … ${short(greatest)} do not fit the plan, which yields ${short(expected.least)} … ${short(expected.greatest)}${guess}; preprocess them as the plan says, or give the pictures themselves`;
+}
+
+/**
+ * One value everywhere is a picture of one colour where a byte of each channel becomes it: 0 as pixels 0 … 255 is black.
+ * With a mean and a deviation for each channel there is no such value.
+ */
+function constantWarning(value: number, count: number, plan: Plan): string | undefined {
+  const made = valueTables(plan).every(({ values }) => {
+    const slack = 1e-5 * Math.abs(values[255] - values[0]);
+    return values.some((one) => Math.abs(one - value) <= slack);
+  });
+  if (made) return undefined;
+  return `all ${count} input values are ${short(value)}, which the plan makes of no picture; the result says nothing about one`;
 }
 
 const short = (value: number): string => String(Number(value.toPrecision(4))).replace('-', '−');

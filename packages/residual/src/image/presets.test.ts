@@ -10,6 +10,7 @@ test('the published sizes, and the same ratio for other inputs', () => {
     });
   expect(sizes('torchvision', 224, 224)).toEqual([256, [224, 224]]);
   expect(sizes('torchvision-v2', 224, 224)).toEqual([232, [224, 224]]);
+  expect(sizes('torchvision-bicubic', 224, 224)).toEqual([256, [224, 224]]);
   expect(sizes('torchvision', 64, 64)).toEqual([73, [64, 64]]);
   expect(sizes('torchvision', 112, 448)).toEqual([512, [112, 448]]);
   expect(sizes('caffe', 64, 96)).toEqual([[64, 96]]);
@@ -27,6 +28,8 @@ test('every preset begins with the decoding asked for and yields its published r
   expect(ranges).toEqual({
     torchvision: ['-2.118', '2.640'],
     'torchvision-v2': ['-2.118', '2.640'],
+    'torchvision-bicubic': ['-2.118', '2.640'],
+    msra: ['-123.675', '151.470'],
     caffe: ['-123.680', '151.061'],
     tf: ['-1.000', '1.000'],
     cifar: ['-2.118', '2.640'],

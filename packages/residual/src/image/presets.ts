@@ -1,5 +1,5 @@
 import { ResidualError, unknownName } from '../errors.js';
-import type { Decoding, Plan, Step } from './plan.js';
+import type { Decoding, Filter, Plan, Step } from './plan.js';
 
 /** The network's input, in pixels, and how pictures are decoded for it. */
 export interface PresetOptions {
@@ -16,8 +16,8 @@ const imagenet: Step = { step: 'normalize', mean: [0.485, 0.456, 0.406], deviati
 const toUnit: Step = { step: 'scale', factor: 1 / 255, offset: 0 };
 
 /** The published crop is 224; for other inputs the resize keeps the published ratio, by the longer side so that nothing is padded. */
-const shortSideThenCrop = (published: number, { height, width }: Sizes): Step[] => [
-  { step: 'resizeShortSide', size: Math.round((Math.max(height, width) * published) / 224), filter: 'bilinear' },
+const shortSideThenCrop = (published: number, { height, width }: Sizes, filter: Filter = 'bilinear'): Step[] => [
+  { step: 'resizeShortSide', size: Math.round((Math.max(height, width) * published) / 224), filter },
   { step: 'centerCrop', height, width },
 ];
 
@@ -26,6 +26,14 @@ const presets = {
   torchvision: (size) => [...shortSideThenCrop(256, size), toUnit, imagenet],
   /** torchvision's V2 weights: resize 232, crop 224. */
   'torchvision-v2': (size) => [...shortSideThenCrop(232, size), toUnit, imagenet],
+  /** Most weights of timm, and Microsoft's on Hugging Face: the same by cubic interpolation. */
+  'torchvision-bicubic': (size) => [...shortSideThenCrop(256, size, 'bicubic'), toUnit, imagenet],
+  /** He's Caffe weights as Detectron2 takes them: BGR 0–255 less its MSRA means (detectron2/config/defaults.py). */
+  msra: (size) => [
+    ...shortSideThenCrop(256, size),
+    { step: 'reverseChannels' },
+    { step: 'normalize', mean: [103.53, 116.28, 123.675], deviation: [1, 1, 1] },
+  ],
   /** Keras' ResNet50 of 2015 and of Applications: load_img(target_size), preprocess_input of mode caffe. */
   caffe: (size) => [
     { step: 'resize', ...size, filter: 'nearest' },

@@ -1,8 +1,7 @@
 import { startThread } from '#thread';
 import type { PictureInput } from './pixels.js';
 import type { Plan } from './plan.js';
-import type { Preprocessed } from './preprocess.js';
-import type { PixelApi } from './worker.js';
+import type { PixelApi, Prepared } from './worker.js';
 
 /** One thread decodes and resizes for the whole process: a folder's pictures are prepared while the engine computes. */
 const pixels = startThread<PixelApi>(new URL('./worker.js', import.meta.url));
@@ -15,7 +14,7 @@ export function preprocessAside(
   picture: PictureInput,
   plan: Plan,
   { signal }: { signal?: AbortSignal | undefined } = {},
-): Promise<Preprocessed> {
+): Promise<Prepared> {
   return pixels.call('preprocess', [picture, plan], { signal });
 }
 

@@ -4,9 +4,12 @@ import type { PictureInput } from './pixels.js';
 import type { Plan } from './plan.js';
 import { type Preprocessed, preprocess } from './preprocess.js';
 
+/** What a network takes of a picture; the picture seen, and how it came about, are not sent along. */
+export type Prepared = Pick<Preprocessed, 'input' | 'height' | 'width'>;
+
 /** What the pixel thread does: decode one picture and carry out its plan. */
 export interface PixelApi {
-  preprocess(picture: PictureInput, plan: Plan): Promise<Preprocessed>;
+  preprocess(picture: PictureInput, plan: Plan): Promise<Prepared>;
   /** Loads the decoder, which takes longer than a picture. */
   warm(): Promise<void>;
 }
@@ -22,8 +25,7 @@ serveThread<PixelApi>({
     );
   },
   async preprocess(picture, plan) {
-    const made = await preprocess(picture, plan);
-    // Without a crop the picture seen may be the decoder's own memory, which cannot be moved.
-    return move(made, [made.input.buffer as ArrayBuffer]);
+    const { input, height, width } = await preprocess(picture, plan);
+    return move({ input, height, width }, [input.buffer as ArrayBuffer]);
   },
 });

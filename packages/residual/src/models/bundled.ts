@@ -24,5 +24,3 @@ export const bundled = {
     about: 'ResNet-8 of MLPerf Tiny; knows the ten classes of CIFAR-10 only, on 32×32 pictures',
   },
 } as const satisfies Record<string, BundledModel>;
-
-export type BundledName = keyof typeof bundled;

@@ -32,17 +32,26 @@ export const cifar10Classes: readonly ClassLabel[] = [
 
 /**
  * A class list from the text of a file: a JSON list of labels, Keras' `{"0": ["n01440764", "tench"], …}`, Hugging
- * Face's `id2label`, or one label a line.
+ * Face's `id2label`, labels by WordNet id, indices by label (`{"cat": 0, …}`), a Python dictionary
+ * `{0: 'tench, Tinca tinca', …}`, or one label a line, alone, behind its WordNet id (`n01440764 tench`), or that id alone.
  * @throws CLASSES when it is none of these or has a gap.
  */
 export function parseClasses(text: string, file = 'labels'): readonly ClassLabel[] {
   const trimmed = text.trim();
   if (!trimmed) throw new ResidualError('CLASSES', `${file} is empty; give one label a line or a JSON list`, { file });
+  if (/(?![\t\r\n\f\v])\p{Cc}|\ufffd/u.test(trimmed))
+    throw new ResidualError(
+      'CLASSES',
+      `${file} is no text in UTF-8: it holds control characters or broken ones; give a text file with one label a line or a JSON list`,
+      { file },
+    );
   if (!/^[[{]/.test(trimmed)) return trimmed.split(/\r?\n/).map((line) => toLabel(line.trim(), file));
   let json: unknown;
   try {
     json = JSON.parse(trimmed);
   } catch (cause) {
+    const dictionary = pythonDictionary(trimmed);
+    if (dictionary) return numbered(dictionary, file);
     throw new ResidualError(
       'CLASSES',
       `${file} begins like JSON but is none: ${(cause as Error).message}`,
@@ -51,9 +60,22 @@ export function parseClasses(text: string, file = 'labels'): readonly ClassLabel
     );
   }
   if (Array.isArray(json)) return json.map((entry) => toLabel(entry, file));
-  const entries = (json as { id2label?: object }).id2label ?? (json as object);
-  const byIndex = Object.entries(entries).map(([index, entry]) => [Number(index), entry] as const);
-  const list = byIndex.sort(([a], [b]) => a - b);
+  const entries = Object.entries(
+    (json as { id2label?: Record<string, unknown> }).id2label ?? (json as Record<string, unknown>),
+  );
+  if (entries.length > 0 && entries.every(([key]) => /^n\d{8}$/.test(key)))
+    return entries.map(([wnid, label]) => toLabel([wnid, label], file));
+  if (entries.length > 0 && entries.every(([, value]) => Number.isInteger(value)))
+    return numbered(
+      entries.map(([label, index]) => [String(index), label]),
+      file,
+    );
+  return numbered(entries, file);
+}
+
+/** Labels by their numbers, in whatever order these come. @throws CLASSES for a gap. */
+function numbered(entries: readonly (readonly [index: string, entry: unknown])[], file: string): ClassLabel[] {
+  const list = entries.map(([index, entry]) => [Number(index), entry] as const).sort(([a], [b]) => a - b);
   list.forEach(([index], i) => {
     if (index !== i)
       throw new ResidualError('CLASSES', `${file} has no class ${i}; number the classes from 0 without gaps`, { file });
@@ -61,11 +83,20 @@ export function parseClasses(text: string, file = 'labels'): readonly ClassLabel
   return list.map(([, entry]) => toLabel(entry, file));
 }
 
+/** The entries of `{0: 'tench, Tinca tinca',` and so on, one a line, as ImageNet's labels are often handed on. */
+function pythonDictionary(text: string): [string, string][] | undefined {
+  const lines = text.replace(/^\{|\}$/g, '').split(/\r?\n/);
+  const entries = lines
+    .filter((line) => line.trim() !== '')
+    .map((line) => /^\s*(\d+):\s*(['"])(.*)\2,?\s*$/.exec(line));
+  return entries.every((entry) => entry !== null) ? entries.map(([, index, , label]) => [index, label]) : undefined;
+}
+
 function toLabel(entry: unknown, file: string): ClassLabel {
   if (Array.isArray(entry) && entry.length === 2 && entry.every((part) => typeof part === 'string'))
     return { wnid: entry[0], label: entry[1] };
   if (typeof entry !== 'string' || !entry)
     throw new ResidualError('CLASSES', `${file}: expected a label but received ${JSON.stringify(entry)}`, { file });
-  const [, wnid, label] = /^(n\d{8})\s+(.+)$/.exec(entry) ?? [];
-  return wnid ? { wnid, label } : { label: entry };
+  const [, wnid, label] = /^(n\d{8})(?:\s+(.+))?$/.exec(entry) ?? [];
+  return wnid ? { wnid, label: label ?? wnid } : { label: entry };
 }

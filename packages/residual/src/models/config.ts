@@ -23,10 +23,11 @@ export interface ResNetConfig {
   /** Channels inside a deep stem; its last convolution has twice as many. */
   stemWidth: number;
   /**
-   * What lies around the picture in the stem's max pool: −∞ (torchvision), zeros (Keras), nothing (Keras 2015); or a
-   * 3×3 convolution with stride 2 in its place (ResNet-RS: Bello et al. 2021, section 4).
+   * What lies around the picture in the stem's max pool: −∞ (torchvision), zeros (Keras), nothing (Keras 2015), −∞ at
+   * the bottom and right (Caffe, which rounds up); or a 3×3 convolution with stride 2 in its place (ResNet-RS: Bello
+   * et al. 2021, section 4).
    */
-  stemPool: 'padded' | 'zeroPadded' | 'unpadded' | 'conv';
+  stemPool: 'padded' | 'zeroPadded' | 'unpadded' | 'ceil' | 'conv';
   strideOn: '1x1' | '3x3';
   /** What stands before a stride to keep it from aliasing: a mean of 2×2, or a blur (Zhang 2019), which then strides. */
   antiAlias: 'none' | 'mean' | 'blur';
@@ -37,7 +38,8 @@ export interface ResNetConfig {
   attention: 'none' | 'se' | 'eca';
   /** Channels inside squeeze and excitation, as a share of the block's; rounded to a multiple of eight. */
   seRatio: number;
-  convBias: boolean;
+  /** Biases on all convolutions, on none, or on the stem's alone (He's ResNet-50 in Caffe). */
+  convBias: boolean | 'stem';
   /** BatchNorm's. */
   epsilon: number;
   /** Share dropped before the classifier; 0 puts no layer there. */
@@ -117,7 +119,10 @@ export function checkConfig(config: ResNetConfig): void {
   if (stem === 'cifar' && outputStride !== 32) refuse('outputStride 16 and 8 are not defined for the stem "cifar"');
   if (block === 'basic' && strideOn !== '3x3')
     refuse(`strideOn "${strideOn}" needs block "bottleneck" but received "basic"`);
-  if (block === 'preActivation' && (zeroInitLast || shortcut !== 'projection' || !convBias || strideOn !== '1x1'))
+  if (
+    block === 'preActivation' &&
+    (zeroInitLast || shortcut !== 'projection' || convBias !== true || strideOn !== '1x1')
+  )
     refuse('zeroInitLast, shortcut, convBias and strideOn cannot be changed for block "preActivation"');
   const newer = Object.entries({
     stem: stem.startsWith('deep') && stem,

@@ -22,29 +22,20 @@ import {
 } from '../graph/build.js';
 import type { Graph } from '../graph/graph.js';
 import { sizeOf } from '../tensor.js';
-
-interface Layer {
-  name: string;
-  class_name: string;
-  config: Record<string, unknown>;
-  /** Names of the layers it takes. */
-  from: string[];
-}
+import { type Layer, readLayers, refuse, show } from './keras-layers.js';
 
 /** Larger sizes and counts are damage: no ResNet comes near, and nothing here may ask for memory without bound. */
 const largest = 65_536;
 /** Elements of one weight or one result: what a typed array holds everywhere. */
 const largestWeight = 2 ** 31 - 1;
-/** Characters of a layer's name; messages and comparisons of names stay short. */
-const longestName = 256;
 
 /**
  * The network that a Keras `model_config` describes: functional and sequential models of the layers a CNN is made of,
- * channels last, as Keras 2 and 3 write them. The result is NCHW like everything here; layer names are kept. When it
- * ends in a softmax, the softmax's input is the feature `logits`.
+ * and models within models, channels last, as Keras 2 and 3 write them. The result is NCHW like everything here; layer
+ * names are kept. When it ends in a softmax, the softmax's input is the feature `logits`.
  *
  * @throws WEIGHTS_FORMAT when the description is not one; GRAPH naming the layer when a layer or setting is not
- * supported or malformed.
+ * supported or malformed, or a class is not Keras' own; WEIGHTS_UNSAFE naming the layer that holds program code.
  */
 export function kerasGraph(modelConfig: unknown): Graph {
   const { name, layers, output } = readLayers(modelConfig);
@@ -185,7 +176,7 @@ const builders: Record<string, Builder> = {
 
 /** An Activation layer has its `own` name; that of a Conv2D or Dense is a node of its own here, named after both. */
 function activate(x: Value, layer: Layer, own?: string): Value {
-  const { activation } = layer.config;
+  const activation = activationOf(layer);
   const name = own ?? `${layer.name}_${typeof activation === 'string' ? activation : ''}`;
   switch (activation ?? 'linear') {
     case 'linear':
@@ -199,6 +190,14 @@ function activate(x: Value, layer: Layer, own?: string): Value {
     default:
       return refuse(layer, `has the activation ${show(activation)}; supported are relu, sigmoid, softmax and linear`);
   }
+}
+
+/** Keras 3 names some activations as functions of its own; others arrive as text. */
+function activationOf(layer: Layer): unknown {
+  const { activation } = layer.config;
+  const { module, class_name, config } = (activation ?? {}) as Record<string, unknown>;
+  const isOwn = class_name === 'function' && (module === 'builtins' || /^keras\./.test(String(module)));
+  return isOwn ? config : activation;
 }
 
 /** Keras' last axis is the channels, which are not the last axis here: only vectors have the same one. */
@@ -246,113 +245,4 @@ function pair(layer: Layer, what: string, value: unknown, least = 1): readonly [
 function flag(layer: Layer, what: string, usual: boolean): boolean {
   const value = layer.config[what] ?? usual;
   return typeof value === 'boolean' ? value : refuse(layer, `has ${show(value)} for ${what}; expected true or false`);
-}
-
-function readLayers(modelConfig: unknown): { name: string; layers: Layer[]; output: string } {
-  const model = record(modelConfig);
-  const config = record(model?.config);
-  if (!config || !Array.isArray(config.layers) || !config.layers.length)
-    throw new ResidualError(
-      'WEIGHTS_FORMAT',
-      'model_config holds no list of layers; save the whole model with Keras again',
-    );
-  const { name = 'model' } = config;
-  if (typeof name !== 'string')
-    throw new ResidualError('WEIGHTS_FORMAT', `model_config has the name ${show(name)}; expected text`);
-  const sequential = model?.class_name === 'Sequential';
-  const layers = config.layers.map((entry, i) => readLayer(entry, i, sequential));
-  if (!sequential) return { name, layers, output: outputLayer(name, config.output_layers) };
-  const [first] = layers;
-  if (first.class_name !== 'InputLayer' && first.config.batch_input_shape)
-    layers.unshift({ ...first, name: `${first.name}_input`, class_name: 'InputLayer' });
-  for (const [i, layer] of layers.entries()) layer.from = i ? [layers[i - 1].name] : [];
-  return { name, layers, output: layers[layers.length - 1].name };
-}
-
-function readLayer(entry: unknown, index: number, sequential: boolean): Layer {
-  const raw = record(entry);
-  const config = record(raw?.config);
-  const name = raw?.name ?? config?.name;
-  const class_name = raw?.class_name;
-  if (!config || typeof name !== 'string' || !name || typeof class_name !== 'string')
-    throw new ResidualError(
-      'WEIGHTS_FORMAT',
-      `layer ${index}${typeof name === 'string' ? ` ("${name}")` : ''} of model_config is ${show(entry)}; expected a class_name, a name and a config`,
-      { layer: typeof name === 'string' ? name : index },
-    );
-  if (name.length > longestName)
-    throw new ResidualError(
-      'WEIGHTS_FORMAT',
-      `layer ${index} of model_config has a name of ${name.length} characters; at most ${longestName} are supported`,
-      { layer: index },
-    );
-  const layer: Layer = { name, class_name, config, from: [] };
-  return sequential ? layer : { ...layer, from: inbound(layer, raw?.inbound_nodes ?? []) };
-}
-
-/**
- * The layers that a layer takes. Keras 2 writes `[[["conv2d", 0, 0, {}], …]]`: for each call of the layer its inputs,
- * each as layer, call of that layer and output of that call; Keras 3 writes `[{args: [tensor or tensors], kwargs}]`.
- */
-function inbound(layer: Layer, calls: unknown): string[] {
-  if (!Array.isArray(calls)) return refuse(layer, `has the inbound_nodes ${show(calls)}; expected a list`);
-  if (calls.length > 1) refuse(layer, `is shared: it is called ${calls.length} times; only one call is supported`);
-  if (!calls.length) return [];
-  const [call] = calls;
-  if (Array.isArray(call)) return call.map((from) => source(layer, from));
-  const { args, kwargs } = record(call) ?? {};
-  if (!Array.isArray(args)) return refuse(layer, `has the inbound node ${show(call)}; expected its inputs`);
-  checkKeywords(layer, kwargs);
-  return args.flat().map((tensor) => {
-    const { class_name, config } = record(tensor) ?? {};
-    if (class_name !== '__keras_tensor__') refuse(layer, `takes ${show(tensor)}; expected the output of a layer`);
-    return source(layer, record(config)?.keras_history);
-  });
-}
-
-function source(layer: Layer, from: unknown): string {
-  const [name, call, output, keywords] = Array.isArray(from) ? from : [];
-  if (typeof name !== 'string') return refuse(layer, `takes ${show(from)}; expected [layer, 0, 0]`);
-  if (call !== 0 || output !== 0)
-    refuse(
-      layer,
-      `takes call ${show(call)}, output ${show(output)} of "${name}"; only the first of a layer is supported`,
-    );
-  checkKeywords(layer, keywords);
-  return name;
-}
-
-/** Keywords such as `training: false` change nothing here; a tensor among them would be an input left out. */
-function checkKeywords(layer: Layer, keywords: unknown): void {
-  for (const [key, value] of Object.entries(record(keywords) ?? {}))
-    if (typeof value === 'object' && value !== null)
-      refuse(layer, `is called with ${key} = ${show(value)}, which is not supported`);
-}
-
-/** `["dense", 0, 0]`, or a list of such, of which the first is the main output. */
-function outputLayer(model: string, outputs: unknown): string {
-  const first = Array.isArray(outputs) && Array.isArray(outputs[0]) ? outputs[0] : outputs;
-  const [name, call, output] = Array.isArray(first) ? first : [];
-  if (typeof name !== 'string')
-    throw new ResidualError('WEIGHTS_FORMAT', `model_config of "${model}" names no output layer`);
-  if (call !== 0 || output !== 0)
-    throw new ResidualError(
-      'GRAPH',
-      `Keras layer "${name}" gives the network's output by call ${show(call)}, output ${show(output)}; only the first of a layer is supported`,
-      { layer: name },
-    );
-  return name;
-}
-
-const record = (value: unknown): Record<string, unknown> | undefined =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
-
-/** A piece of the file for a message. */
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
-function refuse(layer: Layer, why: string): never {
-  throw new ResidualError('GRAPH', `Keras layer "${layer.name}" ${why}`, { layer: layer.name });
 }

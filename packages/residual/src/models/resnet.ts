@@ -151,7 +151,7 @@ function block(
     const stride = last && at.stage < config.depths.length ? 2 : 1;
     return preActivationBlock(x, planes, { name, stride, project: at.index === 0, epsilon: config.epsilon });
   }
-  const options: BlockOptions = { ...config, ...at, name };
+  const options: BlockOptions = { ...config, ...at, name, convBias: config.convBias === true };
   if (config.block === 'basic') return basicBlock(x, planes, options);
   // ResNeXt and wide ResNets widen the 3×3 only (torchvision's `width_per_group`).
   const inner = Math.floor((planes * config.widthPerGroup) / config.width) * config.groups;

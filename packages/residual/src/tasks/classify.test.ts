@@ -97,6 +97,15 @@ describe('ranking', () => {
     expect(rank({ minProbability: 0.2 })).toEqual([1, 3]);
   });
 
+  test('among some classes only, with the probabilities they have among all', () => {
+    const rank = (options: object) => rankRow(Float32Array.of(0.1, 0.4, 0.2, 0.3), { logits: false, ...options });
+    expect(rank({ only: [2, 0, 2] }).map(({ index, probability }) => [index, probability.toFixed(1)])).toEqual([
+      [2, '0.2'],
+      [0, '0.1'],
+    ]);
+    expect(rank({ only: [3, 1], top: 1 }).map((p) => p.index)).toEqual([1]);
+  });
+
   test('NaN is reported, not ranked', () => {
     expect(() => rankRow(Float32Array.of(0.5, Number.NaN), { logits: true })).toThrow('output 1 is NaN');
   });
@@ -153,7 +162,14 @@ describe('a model', () => {
 
   test('refuses options that mean nothing', async () => {
     const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
-    for (const options of [{ top: 0 }, { top: Number.NaN }, { minProbability: 2 }])
+    for (const options of [
+      { top: 0 },
+      { top: Number.NaN },
+      { minProbability: 2 },
+      { only: [] },
+      { only: [3] },
+      { only: [-1] },
+    ])
       await expect(classify(model, x, options)).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(classify.each(model, [], { batch: 0 }).next()).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(model.run(x, [])).rejects.toMatchObject({ code: 'ARGUMENT' });

@@ -1,7 +1,7 @@
 import { aborted, ResidualError } from '../errors.js';
 import type { PictureInput } from '../image/pixels.js';
-import type { Preprocessed } from '../image/preprocess.js';
 import { preprocessAside, warmPixels } from '../image/thread.js';
+import type { Prepared } from '../image/worker.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { outputsOf } from './custom.js';
@@ -23,6 +23,11 @@ export interface ClassifyOptions {
   readonly top?: number;
   /** Leave out classes below this probability. */
   readonly minProbability?: number;
+  /**
+   * Choose among these classes only, by index: `matchClasses(['tench', 'tusker'], classesOf(model))`. Probabilities stay
+   * as the model gave them, among all its classes: that none of these is likely should show.
+   */
+  readonly only?: readonly number[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,7 +44,7 @@ export type Row =
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
-  checkOptions(options);
+  checkOptions(model, options);
   prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(picture)
@@ -61,7 +66,7 @@ async function* each(
   options: ClassifyOptions & { readonly batch?: number } = {},
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
-  checkOptions(options);
+  checkOptions(model, options);
   prepareAhead(model);
   const { batch = 1, signal } = options;
   const running: Promise<Row[]>[] = [];
@@ -89,9 +94,9 @@ async function classifyGroup(model: Model, files: readonly string[], options: Cl
   const inputs = await Promise.all(
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
-  const good = inputs.filter((input): input is Preprocessed => !(input instanceof ResidualError));
+  const good = inputs.filter((input): input is Prepared => !(input instanceof ResidualError));
   // A plan need not fix the size: pictures go together with those of their own.
-  const places = new Map<Preprocessed, { output: Tensor; row: number }>();
+  const places = new Map<Prepared, { output: Tensor; row: number }>();
   for (const alike of bySize(good)) {
     const output = await scores(model, toTensor(alike), options);
     alike.forEach((input, row) => {
@@ -136,9 +141,9 @@ function rank(model: Model, output: Tensor, row: number, options: ClassifyOption
  */
 export function rankRow(
   values: Float32Array,
-  options: { logits: boolean; classes?: readonly ClassLabel[] | undefined; top?: number; minProbability?: number },
+  options: Omit<ClassifyOptions, 'signal'> & { logits: boolean; classes?: readonly ClassLabel[] | undefined },
 ): Prediction[] {
-  const { logits, classes, top = 5, minProbability = 0 } = options;
+  const { logits, classes, top = 5, minProbability = 0, only } = options;
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new ResidualError(
@@ -147,7 +152,8 @@ export function rankRow(
       { index: bad },
     );
   const probabilities = logits ? softmax(values) : Float64Array.from(values);
-  return Array.from(probabilities, (probability, index) => ({ index, probability }))
+  const indices = only === undefined ? probabilities.keys() : new Set(only);
+  return Array.from(indices, (index) => ({ index, probability: probabilities[index] }))
     .sort((a, b) => b.probability - a.probability || a.index - b.index)
     .slice(0, top)
     .filter(({ probability }) => probability >= minProbability)
@@ -171,8 +177,8 @@ function batchOfOne(x: Tensor): Tensor {
   return x;
 }
 
-function bySize(inputs: readonly Preprocessed[]): Preprocessed[][] {
-  const sizes = new Map<string, Preprocessed[]>();
+function bySize(inputs: readonly Prepared[]): Prepared[][] {
+  const sizes = new Map<string, Prepared[]>();
   for (const input of inputs) {
     const size = `${input.height}×${input.width}`;
     sizes.set(size, [...(sizes.get(size) ?? []), input]);
@@ -180,8 +186,8 @@ function bySize(inputs: readonly Preprocessed[]): Preprocessed[][] {
   return [...sizes.values()];
 }
 
-/** Preprocessed pictures of one size, `[N, 3, H, W]`. */
-function toTensor(inputs: readonly { input: Float32Array; height: number; width: number }[]): Tensor {
+/** Prepared pictures of one size, `[N, 3, H, W]`. */
+function toTensor(inputs: readonly Prepared[]): Tensor {
   const [{ input, height, width }] = inputs;
   const shape = [inputs.length, input.length / (height * width), height, width];
   if (inputs.length === 1) return { dtype: 'float32', shape, data: input };
@@ -196,13 +202,20 @@ function toTensor(inputs: readonly { input: Float32Array; height: number; width:
 const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
 
 /** @throws ARGUMENT */
-function checkOptions({ top = 5, minProbability = 0, batch = 1 }: ClassifyOptions & { batch?: number }): void {
-  const refuse = (expected: string, name: string, received: number) => {
+function checkOptions(model: Model, options: ClassifyOptions & { batch?: number }): void {
+  const { top = 5, minProbability = 0, batch = 1, only } = options;
+  const refuse = (expected: string, name: string, received: number | string) => {
     throw new ResidualError('ARGUMENT', `expected ${expected} for ${name} but received ${received}`);
   };
   if (!Number.isInteger(top) || top < 1) refuse('a positive integer', 'top', top);
   if (!Number.isInteger(batch) || batch < 1) refuse('a positive integer', 'batch', batch);
   if (!(minProbability >= 0 && minProbability <= 1)) refuse('a number from 0 to 1', 'minProbability', minProbability);
+  if (only === undefined) return;
+  if (only.length === 0) refuse('indices of classes', 'only', 'none');
+  const classes = outputsOf(model.graph) ?? 0;
+  for (const index of only)
+    if (!Number.isInteger(index) || index < 0 || index >= classes)
+      refuse(`indices of classes from 0 to ${classes - 1}`, 'only', index);
 }
 
 function requireClassifier(model: Model): void {

@@ -2,11 +2,12 @@ import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
-import type { Decoding, Plan } from '../image/plan.js';
-import { preset } from '../image/presets.js';
+import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
+import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
 import type { DialectName, Naming } from '../weights/names.js';
+import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
@@ -22,36 +23,69 @@ export interface Network {
   readonly config?: ResNetConfig;
 }
 
-/** The preprocessing: the user's, else the dialect's custom, with a note where another would be as likely. */
+/** The preprocessing: the user's, else the record's, else the dialect's custom, with a note where another would be as likely. */
 export function choosePlan(
   { graph, config, naming }: Network,
-  options: { preprocess?: string | Plan | undefined; decode?: Decoding | undefined },
+  options: { preprocess?: string | Plan | undefined; decode?: Decoding | undefined; resized?: boolean },
   file: string,
   notes: string[],
+  stored?: StoredRecord,
 ): Pick<ModelRecord, 'plan' | 'preprocess'> {
   const [, , height, width] = graph.inputs[0].shape;
   const size = { height, width, ...(options.decode ? { decode: options.decode } : {}) };
   if (typeof options.preprocess === 'object') {
     const plan = options.decode ? withDecoding(options.preprocess, options.decode) : options.preprocess;
+    checkPlan(plan);
     return { preprocess: 'custom', plan };
   }
   if (options.preprocess !== undefined)
     return { preprocess: options.preprocess, plan: preset(options.preprocess, size) };
+  if (stored) {
+    const { preprocess, plan } = stored;
+    if (!options.resized) return { preprocess, plan: options.decode ? withDecoding(plan, options.decode) : plan };
+    if (presetNames.some((name) => name === preprocess)) return { preprocess, plan: preset(preprocess, size) };
+    throw new ResidualError(
+      'ARGUMENT',
+      `${file}: its preprocessing "${preprocess}" is no preset and cannot be changed to another size; pass a plan as preprocess`,
+      { file },
+    );
+  }
   if (!config || naming.dialect === undefined) {
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
   const name = customaryPreset(config, naming.dialect);
-  if (name === 'torchvision')
+  if (name === 'torchvision-bicubic')
+    notes.push(
+      `${file}: prepared with resize 256 bicubic and crop 224; many of these weights want another crop, which their config.json says`,
+    );
+  if (naming.dialect === 'torchvision' && name === 'torchvision')
     notes.push(
       `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
   return { preprocess: name, plan: preset(name, size) };
 }
 
+/** What pictures are customarily prepared with, by who writes such files. */
 function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
-  if (dialect === 'torchvision') return config.stem === 'cifar' ? 'cifar' : 'torchvision';
-  return config.block === 'preActivation' ? 'tf' : 'caffe';
+  switch (dialect) {
+    case 'keras':
+    case 'keras2015':
+      return config.block === 'preActivation' ? 'tf' : 'caffe';
+    case 'caffe':
+    case 'detectron2':
+      return 'msra';
+    case 'timm':
+    case 'huggingface':
+      return 'torchvision-bicubic';
+    case 'torchvision':
+    case 'mmpretrain':
+    case 'moco':
+    case 'dino':
+      return config.stem === 'cifar' ? 'cifar' : 'torchvision';
+    default:
+      return dialect satisfies never;
+  }
 }
 
 /** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */
@@ -67,21 +101,6 @@ export async function customaryLabels(
     return cifar10Classes;
   }
   return undefined;
-}
-
-/** @throws CLASSES when labels and outputs differ in number. */
-export function checkLabels(labels: readonly ClassLabel[] | undefined, graph: Graph, file: string): void {
-  const classes = outputsOf(graph);
-  if (!labels || classes === undefined || labels.length === classes) return;
-  throw new ResidualError(
-    'CLASSES',
-    `${file}: the model has ${classes} classes but ${labels.length} label${labels.length === 1 ? ' was' : 's were'} given`,
-    {
-      file,
-      expected: classes,
-      received: labels.length,
-    },
-  );
 }
 
 /** The number of a classifier's outputs; undefined for a network that ends in features. */

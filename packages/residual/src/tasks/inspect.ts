@@ -4,6 +4,7 @@ import type { DType, Shape } from '../tensor.js';
 import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, type Part } from '../weights/parts.js';
 import { understand } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
@@ -14,6 +15,10 @@ export interface Inspection {
   /** Whose spelling the names are in; absent when no rule fits. */
   readonly dialect?: string;
   readonly dialectReason?: string;
+  /** The set of weights that loading takes, where the file holds more than that; then the others, and what is no weights. */
+  readonly part?: string;
+  readonly otherParts?: readonly Part[];
+  readonly leftOut?: readonly Part[];
   /** What stands before every name and is taken off when loading. */
   readonly prefix: string;
   /** The network these tensors were made for; absent when it is none we know. */
@@ -21,8 +26,10 @@ export interface Inspection {
   readonly classes?: number;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
-  /** Elements of all tensors that become parameters. */
+  /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
   readonly parameters: number;
+  /** Numbers that are measured: BatchNorm's running means and variances. */
+  readonly statistics: number;
   /** In the file's order; `parameter` is the name inside the network. */
   readonly tensors: readonly {
     readonly name: string;
@@ -41,25 +48,33 @@ export interface Inspection {
 export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { naming, architecture, described } = understand(checkpoint);
+    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
+    const { naming, architecture, described, record } = understand(taken);
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
-    const counted = naming ? tensors.filter((t) => t.parameter !== undefined) : tensors;
+    const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
+    const count = (measured: boolean) =>
+      counted
+        .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
+        .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(described && !naming ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
+      ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
-      parameters: counted.reduce((sum, t) => sum + sizeOf(t.shape), 0),
+      parameters: count(false),
+      statistics: count(true),
       tensors,
       metadata: checkpoint.metadata,
     };
@@ -67,6 +82,9 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     await checkpoint.close();
   }
 }
+
+/** Running statistics by their names in PyTorch, Keras and Keras' files of 2015; a count of batches is one, too. */
+const isStatistic = /(^|[._/])(running_(mean|var|std)|moving_(mean|variance)|num_batches_tracked)(_\d+)?(:0)?$/;
 
 /** What is described, or why it cannot be built: a look into a file does not fail for that. */
 function attempt(described: () => Graph): Graph | ResidualError {

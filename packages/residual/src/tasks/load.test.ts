@@ -7,7 +7,7 @@ import { type Tensor, tensor } from '../tensor.js';
 import { temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { load } from './load.js';
-import { saveWeights } from './save.js';
+import { save } from './save.js';
 
 const fileOf = (
   name: string,
@@ -141,7 +141,7 @@ describe('saving', () => {
   test('and loading give the same weights', async () => {
     await using model = await load(fileOf('resnet20'));
     const path = join(folder.path, 'saved.safetensors');
-    await saveWeights(model, path);
+    await save(model, path);
     await using again = await load(path);
     expect(again.record.architecture).toBe('resnet20');
     expect([...again.weights.keys()].sort()).toEqual([...model.weights.keys()].sort());

@@ -12,8 +12,11 @@ import { type LoadReport, planAssignment, readWeights } from '../weights/assign.
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
 import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
-import { checkLabels, choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
+import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 import { misspelt, type Origin, originOf } from './origin.js';
 
@@ -33,6 +36,8 @@ export interface LoadOptions extends EngineOptions, HubOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  part?: string | undefined;
 }
 
 /** What is known of a weight file before its tensors are read. */
@@ -41,6 +46,8 @@ export interface Understanding {
   readonly architecture: Architecture | undefined;
   /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
   readonly described: (() => Graph) | undefined;
+  /** What the file's own record says; it goes before anything that is read off names and shapes. */
+  readonly record: StoredRecord | undefined;
 }
 
 /**
@@ -75,12 +82,25 @@ const given = (options: LoadOptions): LoadOptions =>
 
 const isAbsent = (error: unknown): boolean => error instanceof ResidualError && error.details.reason === 'ENOENT';
 
-/** Which dialect and network a file's names and shapes speak of. Reads no tensor. */
-export function understand(checkpoint: Checkpoint): Understanding {
+/** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
+export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
+  const record = readRecord(checkpoint.metadata, file);
+  if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined };
+  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
+}
+
+/** The network is the record's. Names that are no dialect's are the network's own. */
+function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
+  const { config, graph, architecture: name } = record;
+  return {
+    naming: record.dialect === ownSpelling ? undefined : recogniseNames([...checkpoint.tensors.keys()]),
+    architecture: config && { name, config },
+    described: graph && (() => graph),
+    record,
+  };
 }
 
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
@@ -89,12 +109,15 @@ function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, origin?: Origin): Promise<Model> {
-  const found = understand(checkpoint);
-  const notes: string[] = [];
+async function fill(opened: Checkpoint, file: string, options: LoadOptions, origin?: Origin): Promise<Model> {
+  const chosen = choosePart(opened, options.part);
+  const { checkpoint } = chosen;
+  const found = understand(checkpoint, file);
+  const stored = options.architecture === undefined ? found.record : undefined;
+  const notes = partNotes(chosen, file);
   const network = chooseNetwork(checkpoint, found, options, file);
   const { naming } = network;
-  const architecture = origin?.architecture ?? network.architecture;
+  const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
@@ -111,29 +134,37 @@ async function fill(checkpoint: Checkpoint, file: string, options: LoadOptions, 
   const published =
     typeof origin?.preprocess === 'function' ? origin.preprocess({ height, width }) : origin?.preprocess;
   const { preprocess = published, decode } = options;
-  const custom = choosePlan(network, { preprocess, decode }, file, notes);
-  const known = origin?.classes ?? (replace.size ? undefined : await customaryLabels(network, file, notes));
-  const labels = options.labels ?? (replace.size ? undefined : known);
-  checkLabels(labels, graph, file);
+  const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  const known = replace.size ? undefined : (origin?.classes ?? (await customary()));
+  const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
     {
       architecture,
+      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...(origin ? { licence: origin.licence, source: origin.source, about: origin.about } : {}),
+      ...source(origin ?? stored),
     },
     { engine, device, threads, precision, name: file, weights, notes, report },
   );
 }
 
+/** Where weights come from and what may be done with them, as far as it is known. */
+const source = (from: Partial<Pick<Origin, 'licence' | 'source' | 'about'>> = {}) => ({
+  ...(from.licence !== undefined && { licence: from.licence }),
+  ...(from.source !== undefined && { source: from.source }),
+  ...(from.about !== undefined && { about: from.about }),
+});
+
 /** The network to fill: the user's, else the one the file describes, else the one its shapes speak of. */
 function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: LoadOptions, file: string): Network {
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
-  const keras = checkpoint.format === 'keras-h5';
+  const keras = checkpoint.format.startsWith('keras');
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
     prefix: '',
@@ -154,8 +185,9 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
   }
   if (found.described) {
     const graph = found.described();
+    const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
-    return { graph, naming, architecture: graph.name };
+    return { graph, naming, architecture: graph.name, ...config };
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
@@ -245,7 +277,7 @@ function mismatch(file: string, graph: Graph, report: LoadReport, { architecture
 
 const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
-    ? from.replace(/^.*[/\\]/, '')
+    ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
       ? from.pathname.replace(/^.*\//, '')
       : 'weights';

@@ -6,6 +6,7 @@ import { inputRangeWarning } from '../image/input-range.js';
 import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
+import type { ResNetConfig } from '../models/resnet.js';
 import type { Tensor, Weights } from '../tensor.js';
 import type { LoadReport } from '../weights/assign.js';
 
@@ -19,6 +20,8 @@ export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precisi
 export interface ModelRecord {
   /** `resnet50`, or what the network is made of when it has no name. */
   readonly architecture: string;
+  /** The settings of a member of the family; absent for other networks. */
+  readonly config?: ResNetConfig;
   /** Preprocessing: the preset's name (`custom` for a plan of the user's) and its steps. */
   readonly preprocess: string;
   readonly plan: Plan;

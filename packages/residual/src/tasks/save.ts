@@ -1,14 +1,81 @@
 import { writeFileAtomic } from '#file';
+import { aborted, ResidualError } from '../errors.js';
+import { type ResNetConfig, resnet } from '../models/resnet.js';
+import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import type { Model } from './model.js';
 
-/**
- * Writes a model's weights as safetensors, under the network's own parameter names (torchvision's for its family), so
- * that `load` and PyTorch read them. The file appears whole or not at all.
- * @throws FILE
- * @example await saveWeights(model, 'flowers.safetensors');
- */
-export async function saveWeights(model: Pick<Model, 'weights' | 'record'>, path: string): Promise<void> {
-  const { architecture, preprocess } = model.record;
-  await writeFileAtomic(path, safetensorsBytes(model.weights, { format: 'pt', architecture, preprocess }));
+/** What is written of a model. */
+export type Savable = Pick<Model, 'graph' | 'weights' | 'record'>;
+
+/** Long work that is watched. */
+export interface Watched {
+  readonly signal?: AbortSignal | undefined;
+  /** Told after each piece how many bytes of how many are written. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
+
+/**
+ * Writes a model: its weights as safetensors under the network's own parameter names (torchvision's for its family), and
+ * beside them, in the header, all that `load` needs to know: network, preprocessing, classes, licence. The usual ending
+ * is `.residual`; any safetensors reader opens it. The file appears whole or not at all; an older one is replaced.
+ *
+ * @throws FILE when it cannot be written; NUMERICS when a weight is not a finite number; ABORTED.
+ * @example await save(model, 'flowers.residual');
+ */
+export async function save(model: Savable, path: string, watched: Watched = {}): Promise<void> {
+  checkWeights(model);
+  const metadata = { format: 'pt', [recordKey]: recordText(recordOf(model)) };
+  await writeFileAtomic(path, watch([...safetensorsBytes(model.weights, metadata)], watched));
+}
+
+/** The record of a model, for tensors spelled in `dialect`. A member of the family is stored by its settings. */
+export function recordOf({ graph, record }: Savable, dialect: string = ownSpelling): StoredRecord {
+  const { architecture, config, preprocess, plan, classes, licence, source } = record;
+  return {
+    architecture,
+    ...(config && builds(config, graph) ? { config } : { graph }),
+    preprocess,
+    plan,
+    ...(classes && { classes }),
+    ...(licence !== undefined && { licence }),
+    ...(source !== undefined && { source }),
+    dialect,
+  };
+}
+
+/** Whether the settings give this very network; a network of one's own keeps its graph. */
+const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
+  JSON.stringify(resnet(config, graph.name)) === JSON.stringify(graph);
+
+/** Weights that a diverged training left must not be handed on. @throws NUMERICS */
+export function checkWeights({ graph, weights }: Savable): void {
+  for (const { name } of graph.parameters) {
+    const found = weights.get(name);
+    if (!found?.data.every(Number.isFinite))
+      throw new ResidualError(
+        'NUMERICS',
+        `${graph.name}: ${found ? `${name} holds values that are not finite numbers` : `${name} has no weights`}; nothing was written`,
+        { parameter: name },
+      );
+  }
+}
+
+/** Hands the pieces on, telling of each, until the caller cancels. @throws ABORTED */
+export function* watch(pieces: readonly Uint8Array[], { signal, onProgress }: Watched): Generator<Uint8Array> {
+  const total = pieces.reduce((sum, { length }) => sum + length, 0);
+  let done = 0;
+  for (const piece of pieces) {
+    // In parts, so that neither progress nor cancelling waits for a whole large tensor.
+    for (let at = 0; at < piece.length; at += part) {
+      if (signal?.aborted) throw aborted();
+      const next = piece.subarray(at, at + part);
+      yield next;
+      done += next.length;
+      onProgress?.(done, total);
+    }
+  }
+}
+
+/** Bytes written at once. */
+const part = 2 ** 24;

@@ -95,10 +95,11 @@ export async function readWeights(
 const readsAhead = 4;
 
 /** A file's tensor as a parameter: float32, `[out, in, kh, kw]` or `[out, in]`. */
-export function toParameter(source: AnyTensor, layout: Layout): Tensor {
+function toParameter(source: AnyTensor, layout: Layout): Tensor {
   const values = toFloat32(source);
   const { shape } = values;
-  if (layout === 'pytorch' || (shape.length !== 4 && shape.length !== 2)) return values;
+  if (layout === 'pytorch') return { ...values, shape: parameterShape(shape, layout) };
+  if (shape.length !== 4 && shape.length !== 2) return values;
   const out = shape[shape.length - 1];
   const channels = shape[shape.length - 2];
   const positions = values.data.length / (out * channels);

@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, describe, expect, test } from 'vitest';
+import { refusal } from '../testing.js';
 import { openFile, writeFileAtomic } from './file.browser.js';
-import { refusal } from './python.test.helper.js';
 
 const content = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
 const servers: Server[] = [];

@@ -7,13 +7,15 @@ import { type ByteSource, blobSource, type SyncSource } from './source.js';
  */
 export async function openFile(from: string | URL): Promise<ByteSource> {
   const url = String(from);
+  const beside = (name: string) => openFile(new URL(encodeURIComponent(name), new URL(url, globalThis.location?.href)));
   const first = await request(url, { headers: { range: 'bytes=0-0' } });
   const size = Number(/\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1] ?? Number.NaN);
-  if (first.status !== 206 || !Number.isSafeInteger(size)) return blobSource(await first.blob(), url);
+  if (first.status !== 206 || !Number.isSafeInteger(size)) return { ...blobSource(await first.blob(), url), beside };
   await first.body?.cancel();
   return {
     name: url,
     size,
+    beside,
     async readInto(target, offset) {
       if (target.length === 0) return;
       const part = await request(url, { headers: { range: `bytes=${offset}-${offset + target.length - 1}` } });
@@ -26,6 +28,9 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
   };
 }
 
+/** A server's folders cannot be listed. */
+export async function openFolder(): Promise<undefined> {}
+
 /** A page has no paths: its files are Blobs, read as a whole where waiting is impossible. */
 export function openSync(path: string): SyncSource {
   throw failed(path, 'a web page cannot open a file by its path; pass the File or Blob');
@@ -35,6 +40,9 @@ export function openSync(path: string): SyncSource {
 export async function writeFileAtomic(path: string): Promise<void> {
   throw failed(path, 'a web page cannot write files; build a Blob of the bytes and offer it as a download');
 }
+
+/** The same, before any work is done. */
+export const checkTarget = writeFileAtomic;
 
 const failed = (url: string, what: string, cause?: unknown) =>
   new ResidualError('FILE', `${url}: ${what}`, { file: url }, { cause });

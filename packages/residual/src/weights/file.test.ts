@@ -5,8 +5,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { sharedBytes } from '../tensor.js';
+import { refusal, scratch } from '../testing.js';
 import { openFile, openSync, writeFileAtomic } from './file.js';
-import { refusal, scratch } from './python.test.helper.js';
 
 const folder = scratch();
 

@@ -1,5 +1,5 @@
 import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
@@ -16,9 +16,23 @@ const advice: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space',
 };
 
-function fileError(path: string, error: unknown): ResidualError {
+const writeAdvice: Record<string, string> = {
+  ENOENT: 'there is no such folder; make it first',
+  ENOTDIR: 'part of its path is no folder; check the path',
+  EISDIR: 'it is a folder; name a file in it',
+  ENOTREG: 'it is no ordinary file and is not replaced; name another',
+  EACCES: 'its folder may not be written to; check its permissions',
+  EPERM: 'its folder may not be written to; check its permissions',
+  EROFS: 'its disk may only be read; name a file on another',
+  ENOSPC: 'the disk is full; free some space',
+  EDQUOT: 'your share of the disk is full; free some space',
+  EFBIG: 'it is larger than a file may be here; raise the limit (ulimit -f)',
+  ENAMETOOLONG: 'its name is too long; shorten it',
+};
+
+function fileError(path: string, error: unknown, known = advice): ResidualError {
   const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-  const what = advice[code] ?? `${(error as Error).message}; check the path and the disk`;
+  const what = known[code] ?? `${(error as Error).message}; check the path and the disk`;
   if (path === '') return new ResidualError('FILE', 'the path is empty; name a file', { file: path, reason: code });
   return new ResidualError('FILE', `${path}: ${what}`, { file: path, reason: code }, { cause: error });
 }
@@ -53,6 +67,7 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     name: path,
     size,
     path,
+    beside: (name) => openFile(join(dirname(path), name)),
     async readInto(target, offset) {
       try {
         for (let done = 0; done < target.length; ) {
@@ -69,19 +84,37 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
 }
 
 /**
- * The same without waiting, for a thread of its own, with which the descriptor is closed.
+ * What is in a folder, and how its files are opened; undefined when there is no folder of that name.
+ * @throws FILE when it may not be listed.
+ */
+export async function openFolder(
+  from: string | URL,
+): Promise<{ names: readonly string[]; open(name: string): Promise<ByteSource> } | undefined> {
+  const path = typeof from === 'string' ? from : fileURLToPath(from);
+  const stats = await stat(path).catch(() => undefined);
+  if (!stats?.isDirectory()) return undefined;
+  try {
+    return { names: await readdir(path), open: (name) => openFile(join(path, name)) };
+  } catch (error) {
+    throw fileError(path, error);
+  }
+}
+
+/**
+ * `openFile` without waiting, or a part of a file, for a thread of its own, with which the descriptor is closed.
  * @throws FILE
  */
-export function openSync(path: string): SyncSource {
+export function openSync(path: string, part?: { readonly start: number; readonly size: number }): SyncSource {
   try {
     checkOrdinary(statSync(path));
     const descriptor = openDescriptor(path, 'r');
+    const start = part?.start ?? 0;
     return {
       name: path,
-      size: fstatSync(descriptor).size,
+      size: part?.size ?? fstatSync(descriptor).size,
       readInto(target, offset) {
         for (let done = 0; done < target.length; ) {
-          const count = readSync(descriptor, target, done, target.length - done, offset + done);
+          const count = readSync(descriptor, target, done, target.length - done, start + offset + done);
           if (count === 0) throw fileError(path, new Error(`it ends at byte ${offset + done}`));
           done += count;
         }
@@ -98,8 +131,10 @@ export function openSync(path: string): SyncSource {
  * @throws FILE; the temporary file is removed.
  */
 export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>): Promise<void> {
-  const temporary = join(dirname(path), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
+  let temporary: string | undefined;
   try {
+    const target = await replaceable(path);
+    temporary = join(dirname(target), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
     const handle = await open(temporary, 'wx');
     try {
       for (const chunk of chunks)
@@ -109,9 +144,48 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+    await rename(temporary, target);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error instanceof ResidualError ? error : fileError(path, error);
+    if (temporary !== undefined) await rm(temporary, { force: true });
+    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
+  }
+}
+
+/** The place to rename to: behind a link, what it leads to. A folder, a pipe or a device is not replaced. */
+async function replaceable(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined) return path;
+  checkOrdinary(await stat(real));
+  return real;
+}
+
+/**
+ * Refuses a file to write before the work is done.
+ * @param options.from the path of what is read: it is never overwritten.
+ * @param options.force whether an older file may be replaced.
+ * @throws FILE
+ */
+export async function checkTarget(path: string, { from, force }: { from?: string; force?: boolean }): Promise<void> {
+  try {
+    const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (!there) {
+      if (!(await stat(dirname(path))).isDirectory()) throw Object.assign(new Error('no folder'), { code: 'ENOTDIR' });
+      return;
+    }
+    checkOrdinary(there);
+    const source = from === undefined ? undefined : await stat(from).catch(() => undefined);
+    if (source && source.ino === there.ino && source.dev === there.dev)
+      throw new ResidualError('FILE', `${path}: it is the very file that is read; name another to write`, {
+        file: path,
+      });
+    if (!force)
+      throw new ResidualError('FILE', `${path}: it is there already; name another, or force it to be replaced`, {
+        file: path,
+      });
+  } catch (error) {
+    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
   }
 }

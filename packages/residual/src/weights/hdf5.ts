@@ -147,14 +147,14 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
 }
 
 /** The library's interface as used here. */
-type Library = Awaited<typeof import('h5wasm')['ready']> & { FS: FileSystem };
+export type Library = Awaited<typeof import('h5wasm')['ready']> & { FS: FileSystem };
 type Metadata = import('h5wasm').Metadata;
 
-async function loadLibrary(): Promise<Library> {
+export async function loadLibrary(): Promise<Library> {
   const { ready } = await import('h5wasm').catch((cause: unknown) => {
     throw new ResidualError(
       'MISSING_PACKAGE',
-      'Keras .h5 files are read by the package h5wasm, which is not installed; run: npm install h5wasm',
+      'Keras .h5 files need the package h5wasm, which is not installed; run: npm install h5wasm',
       { package: 'h5wasm' },
       { cause },
     );
@@ -169,6 +169,7 @@ async function loadLibrary(): Promise<Library> {
 interface FileSystem {
   createFile(parent: string, name: string, properties: object, canRead: boolean, canWrite: boolean): Node;
   unlink(path: string): void;
+  readFile(path: string): Uint8Array;
   close(stream: Stream): void;
   readonly streams: readonly (Stream | null | undefined)[];
 }
@@ -210,7 +211,7 @@ function mount(fs: FileSystem, source: SyncSource): { place: string; unmount(): 
 }
 
 /** Lends `length` bytes of the library's memory. */
-function withMemory<T>(library: Library, length: number, use: (at: number) => T): T {
+export function withMemory<T>(library: Library, length: number, use: (at: number) => T): T {
   const at = length < library.MAXIMUM_MEMORY ? library._malloc(Math.max(1, length)) : 0;
   if (at === 0) throw new Error(`no memory for ${length} bytes`);
   try {

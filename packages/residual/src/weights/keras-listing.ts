@@ -10,6 +10,8 @@ export interface KerasListing {
   /** Tensor by name, `layer/weight_name`, with its place in the file. */
   readonly tensors: readonly (TensorInfo & { readonly name: string; readonly path: string })[];
   readonly metadata: Metadata;
+  /** A file of Keras 3, whose variables have numbers: the folders of variables, and the names that newer versions note there. */
+  readonly variables?: ReadonlyMap<string, string | undefined>;
 }
 
 /**
@@ -22,6 +24,7 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
   const whole = file.kind('/model_weights') === 'group';
   const root = whole ? '/model_weights' : '/';
   const layers = nameList(file, root, 'layer_names');
+  if (!whole && !layers && file.kind('/vars') === 'group') return listVariables(file);
   const about = (name: string) => file.attribute('/', name) ?? (whole ? file.attribute(root, name) : undefined);
   const config = file.attribute('/', 'model_config');
   const metadata = {
@@ -32,20 +35,38 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
   };
   return {
     reason: `HDF5 ${whole ? 'with /model_weights' : layers ? 'with layer_names' : 'without layer_names: datasets by path'}`,
-    tensors: layers ? byLayer(file, root, layers, source) : byPath(file),
+    tensors: layers ? byLayer(file, root, layers, source, modelNames(metadata.model_config)) : byPath(file),
     metadata: Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined)),
   };
 }
 
-function byLayer(file: HdfFile, root: string, layers: readonly string[], source: Named): KerasListing['tensors'] {
+/** The layers of a model that are models themselves. */
+function modelNames(config: unknown): ReadonlySet<unknown> {
+  const layers = isRecord(config) && isRecord(config.config) ? config.config.layers : undefined;
+  const models = (Array.isArray(layers) ? layers : []).filter(
+    (layer) => isRecord(layer) && isRecord(layer.config) && Array.isArray(layer.config.layers),
+  );
+  return new Set(models.map(({ config }) => config.name));
+}
+
+/** @param models names of layers that are models: their group lists the weights of their layers, under those names. */
+function byLayer(
+  file: HdfFile,
+  root: string,
+  layers: readonly string[],
+  source: Named,
+  models: ReadonlySet<unknown>,
+): KerasListing['tensors'] {
   const tensors = new Map<string, KerasListing['tensors'][number]>();
   for (const layer of layers) {
     const group = join(root, layer);
     const weights = nameList(file, group, 'weight_names');
     if (!weights && file.kind(group) !== 'group')
       throw damaged(source, `its layer_names list ${layer}, which is not there`);
+    const owners = new Set(weights?.map((weight) => weight.split('/').at(-2)));
+    const isModel = models.has(layer) || (owners.size > 1 && !owners.has(layer));
     for (const weight of weights ?? []) {
-      const name = `${layer}/${weight}`;
+      const name = isModel && !owners.has(undefined) ? weight.split('/').slice(-2).join('/') : `${layer}/${weight}`;
       const path = join(group, weight);
       const info = file.dataset(path);
       if (!info && file.kind(path) === undefined)
@@ -60,6 +81,22 @@ function byLayer(file: HdfFile, root: string, layers: readonly string[], source:
     }
   }
   return [...tensors.values()];
+}
+
+/** The file of Keras 3's `save_weights`: datasets `…/vars/0`, numbered in each folder, behind one for the model itself. */
+function listVariables(file: HdfFile): KerasListing {
+  const tensors = byPath(file).filter(({ name }) => !/^(optimizer|metrics)\/|(^|\/)seed_generator\//.test(name));
+  const folders = new Set(tensors.map(({ path }) => path.replace(/\/[^/]*$/, '')));
+  const noted = (folder: string) => {
+    const name = file.attribute(folder, 'name');
+    return typeof name === 'string' && name !== '' ? name : undefined;
+  };
+  return {
+    reason: 'HDF5 with vars: weights of Keras 3',
+    tensors,
+    metadata: {},
+    variables: new Map([...folders].map((folder) => [folder, noted(folder)])),
+  };
 }
 
 function byPath(file: HdfFile): KerasListing['tensors'] {
@@ -88,3 +125,6 @@ function nameList(file: HdfFile, path: string, name: string): readonly string[] 
 }
 
 const join = (group: string, name: string): string => `${group === '/' ? '' : group}/${name}`;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

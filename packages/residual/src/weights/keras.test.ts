@@ -3,10 +3,9 @@ import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch, shared } from '../testing.js';
 import { openKeras } from './keras.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch } from './python.test.helper.js';
 import { bytesSource } from './source.js';
 
 /** Files by h5py: the layouts, types and filters of Keras' files, and some that try a reader. */
@@ -260,6 +259,6 @@ test('where h5wasm is not installed the error says what to install', () => {
     const bytes = Uint8Array.from('\\x89HDF\\r\\n\\x1a\\n and more', (c) => c.charCodeAt(0));
     await openCheckpoint(bytes).catch((error) => console.log(error.code + ': ' + error.message));`;
   expect(execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })).toBe(
-    'MISSING_PACKAGE: Keras .h5 files are read by the package h5wasm, which is not installed; run: npm install h5wasm\n',
+    'MISSING_PACKAGE: Keras .h5 files need the package h5wasm, which is not installed; run: npm install h5wasm\n',
   );
 });

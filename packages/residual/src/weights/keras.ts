@@ -1,19 +1,28 @@
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
 import { sharedBytes } from '../tensor.js';
-import { type Checkpoint, checkTotal, tensorOver } from './checkpoint.js';
+import { type Checkpoint, checkTotal, type Metadata, tensorOver } from './checkpoint.js';
 import type { KerasApi } from './keras.worker.js';
+import { nameVariables } from './keras-variables.js';
 import { type ByteSource, checkRange, damaged } from './source.js';
+
+/** What a `.keras` archive says beside the HDF5 file in it. */
+export interface KerasArchive {
+  readonly reason: string;
+  /** `model_config` and what else is known. */
+  readonly metadata: Metadata;
+}
 
 /**
  * Opens a Keras `.h5` file. Its tensors are named `layer/weight_name`, in Keras' order (see `listKeras`). Metadata:
- * `keras_version`, `backend`, `layer_names`, `model_config` (parsed). Each file has a thread of its own, which ends
+ * `keras_version`, `backend`, `layer_names`, `model_config` (parsed). A `.weights.h5` of Keras 3 stores variables by
+ * number: they are named after the layers of the archive's `model_config`, else by their folders. Each file has a thread of its own, which ends
  * when the file is closed or the library gives up.
  * @param patience milliseconds that listing the file or reading one tensor may take: damage can send the HDF5 library
  * in circles.
  * @throws WEIGHTS_FORMAT; MISSING_PACKAGE when h5wasm is not installed.
  */
-export async function openKeras(source: ByteSource, patience = 60_000): Promise<Checkpoint> {
+export async function openKeras(source: ByteSource, patience = 60_000, archive?: KerasArchive): Promise<Checkpoint> {
   const thread = startThread<KerasApi>(new URL('./keras.worker.js', import.meta.url), { interruptible: true });
   /** Why nothing more can be read: the thread, and what it knew of the file, is gone. */
   let ended: ResidualError | undefined;
@@ -38,16 +47,19 @@ export async function openKeras(source: ByteSource, patience = 60_000): Promise<
   }
 
   try {
-    const { reason, metadata, tensors } = await ask(
-      thread.call('open', [source.name, source.path ?? (await wholeFile(source))]),
-    );
-    checkTotal(source, tensors);
+    const { path, start = 0, size } = source;
+    const from = path === undefined ? await wholeFile(source) : { path, start, size };
+    const listing = await ask(thread.call('open', [source.name, from]));
+    checkTotal(source, listing.tensors);
+    const tensors = listing.variables
+      ? nameVariables(source, listing.tensors, listing.variables, archive?.metadata.model_config)
+      : listing.tensors;
     const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
     return {
-      format: 'keras-h5',
-      reason,
+      format: archive ? 'keras-archive' : 'keras-h5',
+      reason: archive?.reason ?? listing.reason,
       tensors: new Map(tensors.map(({ name, dtype, shape }) => [name, { dtype, shape }])),
-      metadata,
+      metadata: { ...listing.metadata, ...archive?.metadata },
       async read(name) {
         const tensor = byName.get(name);
         if (!tensor) throw unknownName('tensor', name, byName.keys());

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { build, type FamilyName, family } from '../models/resnet.js';
 import type { Shape } from '../tensor.js';
 import { kerasParameter, parameterShape, recogniseNames } from './names.js';
-import { recogniseArchitecture } from './recognise.js';
+import { lookalikes, recogniseArchitecture } from './recognise.js';
 
 type Spell = (layer: string, role: string) => string;
 
@@ -42,8 +42,13 @@ function recognise(file: ReadonlyMap<string, Shape>) {
   return { naming, architecture };
 }
 
-/** Weights without parameters on the shortcut look like option A: a plain network is told by nobody. */
-const tellable = (Object.keys(family) as FamilyName[]).filter((name) => !name.startsWith('plain'));
+/**
+ * Weights without parameters on the shortcut look like option A: a plain network is told by nobody. Nor is what is put
+ * against aliasing, nor timm's second name for one network.
+ */
+const tellable = (Object.keys(family) as FamilyName[]).filter(
+  (name) => !/^plain/.test(name) && family[name].antiAlias === 'none' && name !== 'ecaresnext50t_32x4d',
+);
 
 describe('the architecture is read off names and shapes', () => {
   test.each(tellable)('%s', (name) => {
@@ -55,6 +60,15 @@ describe('the architecture is read off names and shapes', () => {
     expect(architecture?.config.classes).toBe(7);
     expect(naming?.prefix).toBe(name.startsWith('keras') ? '' : 'state_dict.module.');
     expect(naming?.foreign).toEqual([]);
+  });
+
+  test('a blur’s filters tell it, and a network that only anti-aliased members have is one of them', () => {
+    const blurred = new Map([...fileOf('resnetblur18', (p) => p), ['layer2.0.aa.filt', [128, 1, 3, 3]]]);
+    expect(recognise(blurred).architecture?.name).toBe('resnetblur18');
+    expect(recognise(fileOf('seresnetaa50d', (p) => p)).architecture?.name).toBe('seresnetaa50d');
+    const { architecture } = recognise(fileOf('resnetaa50d', (p) => p));
+    expect(architecture?.name).toBe('resnet50d');
+    expect(architecture && lookalikes(architecture.config)).toEqual(['resnetaa50d', 'resnetblur50d']);
   });
 
   test('without a classifier there are no classes', () => {

@@ -1,73 +1,5 @@
 import type { Shape } from '../tensor.js';
-
-/** Who wrote a weight file, as far as its names tell. */
-export type DialectName = 'torchvision' | 'keras' | 'keras2015';
-
-/** How a file lays out its kernels: PyTorch `[out, in, kh, kw]`, Keras `[kh, kw, in, out]`. */
-export type Layout = 'pytorch' | 'keras';
-
-/** One way of spelling tensor names. */
-interface Dialect {
-  readonly layout: Layout;
-  /** A tensor that every file of this dialect has; the first group is what stands before the names. */
-  readonly sign: RegExp;
-  readonly because: string;
-  /** Names of a network's trunk. A tensor of such a name that has no place belongs to another network. */
-  readonly trunk: RegExp;
-  /** The parameter a tensor is (`layer1.0.conv1.weight`), `'ignored'` for what inference does not need, else undefined. */
-  parameter(name: string): string | undefined;
-}
-
-/** The last word of a Keras weight's name: the parameter it is. `running_std` is the variance, in spite of its name. */
-const kerasRoles: Record<string, string> = {
-  W: 'weight',
-  kernel: 'weight',
-  b: 'bias',
-  bias: 'bias',
-  gamma: 'weight',
-  beta: 'bias',
-  running_mean: 'running_mean',
-  moving_mean: 'running_mean',
-  running_std: 'running_var',
-  moving_variance: 'running_var',
-};
-
-/** `conv1/conv1_W_1:0`, `conv1/conv1_W:0`, `conv1_conv/conv1_conv/kernel:0`, `conv1_conv/kernel`: layer first, role last. */
-const kerasName = new RegExp(`^([^/]+)/(?:.*[/_])?(${Object.keys(kerasRoles).join('|')})(?:_\\d+)?(?::0)?$`);
-
-export function kerasParameter(name: string): string | undefined {
-  const match = kerasName.exec(name);
-  return match ? `${match[1]}.${kerasRoles[match[2]]}` : undefined;
-}
-
-/** The dialects, tried in order. A new one is a row. */
-export const dialects: Record<DialectName, Dialect> = {
-  torchvision: {
-    layout: 'pytorch',
-    sign: /^(.*?)layer1\.0\.conv1\.weight$/,
-    because: 'it has layer1.0.conv1.weight',
-    trunk: /^(conv|bn|layer)\d/,
-    parameter(name) {
-      if (name.endsWith('.num_batches_tracked')) return 'ignored';
-      // CIFAR code (akamaster/pytorch_resnet_cifar10) calls the classifier `linear`.
-      return /\.(weight|bias|running_mean|running_var)$/.test(name) ? name.replace(/^linear\./, 'fc.') : undefined;
-    },
-  },
-  keras: {
-    layout: 'keras',
-    sign: /^()conv2_block1_1_conv\//,
-    because: 'it has the layer conv2_block1_1_conv',
-    trunk: /^(conv\d|post_bn)/,
-    parameter: kerasParameter,
-  },
-  keras2015: {
-    layout: 'keras',
-    sign: /^()res2a_branch2a\//,
-    because: 'it has the layer res2a_branch2a',
-    trunk: /^(conv1|bn_conv1|(res|bn)\d)/,
-    parameter: kerasParameter,
-  },
-};
+import { type Dialect, type DialectName, dialectNames, dialects, type Layout } from './dialects.js';
 
 /** A weight file's names, understood. */
 export interface Naming {
@@ -86,13 +18,16 @@ export interface Naming {
 
 /** Which dialect these names are written in; undefined when none fits. */
 export function recogniseNames(names: readonly string[]): Naming | undefined {
-  for (const [dialect, row] of Object.entries(dialects) as [DialectName, Dialect][]) {
+  for (const dialect of dialectNames) {
+    const row: Dialect = dialects[dialect];
     const sign = names.find((name) => row.sign.test(name));
-    if (sign === undefined) continue;
+    const other = row.also && names.find((name) => row.also?.test(name));
+    if (sign === undefined || (row.also && other === undefined)) continue;
     const prefix = row.sign.exec(sign)?.[1] ?? '';
     const naming = applyNames(names, prefix, row.parameter);
     const stripped = prefix ? ` below "${prefix}"` : '';
-    return { dialect, reason: `${row.because}${stripped}`, layout: row.layout, prefix, ...naming };
+    const and = other === undefined ? '' : ` and ${other.startsWith(prefix) ? other.slice(prefix.length) : other}`;
+    return { dialect, reason: `${row.because}${and}${stripped}`, layout: row.layout, prefix, ...naming };
   }
   return undefined;
 }
@@ -111,9 +46,11 @@ export function applyNames(names: readonly string[], prefix: string, parameter: 
   return { tensors, ignored, foreign };
 }
 
-/** The shape that a tensor of this layout has as a parameter of ours. */
+/** The shape that a tensor of this layout has as a parameter of ours; a convolution along one axis is one of width 1. */
 export function parameterShape(shape: Shape, layout: Layout): Shape {
-  if (layout === 'pytorch') return shape;
+  if (layout === 'pytorch') return shape.length === 3 ? [...shape, 1] : shape;
   if (shape.length === 4) return [shape[3], shape[2], shape[0], shape[1]];
   return shape.length === 2 ? [shape[1], shape[0]] : shape;
 }
+
+export { type Dialect, type DialectName, dialectNames, dialects, kerasParameter, type Layout } from './dialects.js';

@@ -2,12 +2,12 @@ import { ResidualError } from '../errors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type ByteSource, blobSource, bytesSource, readBytes, unsupported } from './source.js';
 
-/** A path (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
+/** A path of a file or folder (in a page: a URL), a URL, bytes, a Blob, or anything that reads at any place. */
 export type CheckpointInput = string | URL | Uint8Array | Blob | ByteSource;
 
 /**
  * Opens a weight file of any known format, told apart by its content, never by its name. Readers are imported when
- * their format turns up.
+ * their format turns up. A folder stands for the one weight file in it, an index of shards for its files.
  * @param input a source given here is closed with the
  * checkpoint, or at once when it is refused.
  * @throws FILE when it cannot be read; WEIGHTS_FORMAT when it is damaged or something else, saying what it looks like;
@@ -23,21 +23,42 @@ export async function openCheckpoint(input: CheckpointInput): Promise<Checkpoint
   }
 }
 
+/** A file that an index names; another index would lead on, perhaps in a circle. */
+async function openShard(source: ByteSource): Promise<Checkpoint> {
+  try {
+    return await openByContent(source, true);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 async function sourceOf(input: CheckpointInput): Promise<ByteSource> {
-  if (typeof input === 'string' || input instanceof URL) return (await import('#file')).openFile(input);
+  if (typeof input === 'string' || input instanceof URL) {
+    const { openFile, openFolder } = await import('#file');
+    const folder = await openFolder(input);
+    if (!folder) return openFile(input);
+    return folder.open((await import('./folder.js')).weightFileOf(String(input), folder.names));
+  }
   if (input instanceof Uint8Array) return bytesSource(input);
   if (input instanceof Blob) return blobSource(input, 'name' in input ? String(input.name) : 'blob');
   return input;
 }
 
-async function openByContent(source: ByteSource): Promise<Checkpoint> {
+async function openByContent(source: ByteSource, isShard = false): Promise<Checkpoint> {
   if (source.size === 0) throw unsupported(source, 'the file is empty; fetch it again');
   const head = await readBytes(source, 0, Math.min(4096, source.size));
   if (begins(head, 'PK\x03\x04') || begins(head, 'PK\x05\x06')) return openZipped(source);
   if (begins(head, '\x89HDF\r\n\x1a\n')) return (await import('./keras.js')).openKeras(source);
   if (head[0] === 0x80 && [2, 11].some((at) => begins(head, legacyMagic, at)))
     return (await import('./torch-legacy.js')).openTorchLegacy(source);
+  if (begins(head, 'ustar', 257)) return openTarred(source);
   const text = String.fromCharCode(...head.subarray(0, 512));
+  // The length that begins a safetensors file has zeros among its eight bytes.
+  if (/^\s*\{/.test(text) && !head.subarray(0, 8).includes(0)) {
+    if (isShard) throw unsupported(source, 'it is an index or another JSON file where an index names a weight file');
+    return (await import('./sharded.js')).openSharded(source, openShard);
+  }
   const other = others.find(({ is }) => is(head, text));
   if (other) throw unsupported(source, other.say);
   if (head[8] === 0x7b) return (await import('./safetensors.js')).openSafetensors(source);
@@ -45,7 +66,7 @@ async function openByContent(source: ByteSource): Promise<Checkpoint> {
   const hex = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw unsupported(
     source,
-    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5)`,
+    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5, .keras)`,
   );
 }
 
@@ -68,10 +89,6 @@ const others: readonly { readonly is: (head: Uint8Array, text: string) => boolea
   {
     is: (_, text) => /^\s*<(!doctype|html|\?xml|head|script)/i.test(text),
     say: 'it is a web page, not weights; the address leads to a page or a login, open it in a browser',
-  },
-  {
-    is: (head) => begins(head, 'ustar', 257),
-    say: 'it is a tar archive; if it is a PyTorch file of 2016/17, that container is not supported yet: load it in PyTorch 1 and save it again',
   },
   { is: (head) => begins(head, '\x1f\x8b'), say: 'it is packed with gzip; unpack it first (gunzip)' },
   { is: (head) => begins(head, 'BZh'), say: 'it is packed with bzip2; unpack it first (bunzip2)' },
@@ -104,17 +121,28 @@ const others: readonly { readonly is: (head: Uint8Array, text: string) => boolea
 
 /** A zip is a PyTorch file, or one of the things that are zips too. */
 async function openZipped(source: ByteSource): Promise<Checkpoint> {
-  const { openTorchZip, openZip } = await import('./torch-zip.js');
-  const members = await openZip(source);
+  const members = await (await import('./zip.js')).openZip(source);
+  const { isKerasArchive, openKerasArchive } = await import('./keras-archive.js');
+  if (isKerasArchive(members)) return openKerasArchive(source, members);
   const names = [...members.keys()];
-  if (members.has('model.weights.h5') || (members.has('config.json') && members.has('metadata.json')))
-    throw unsupported(
-      source,
-      'it is a Keras 3 archive (.keras), which is not supported yet; in Python: keras.models.load_model(path).save("model.h5")',
-    );
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
     throw unsupported(source, 'it is a NumPy archive (.npz), which is not supported; save the weights as safetensors');
-  return openTorchZip(source, members);
+  return (await import('./torch-zip.js')).openTorchZip(source, members);
+}
+
+/** A tar is PyTorch's container of 2016/17, or an archive that somebody packed weights into. */
+async function openTarred(source: ByteSource): Promise<Checkpoint> {
+  const [{ readTar }, { missingMembers, openTorchTar }] = await Promise.all([
+    import('./tar.js'),
+    import('./torch-tar.js'),
+  ]);
+  const members = await readTar(source);
+  if (missingMembers(members).length < 4) return openTorchTar(source, members);
+  const names = [...members.keys()].slice(0, 5).join(', ');
+  throw unsupported(
+    source,
+    `it is a tar archive, but not of PyTorch's sys_info, pickle, tensors and storages (it holds ${names || 'no file'}); unpack it and give the weight file in it`,
+  );
 }
 
 /** A bare pickle is no checkpoint; what it names decides whether it is refused as unsafe or as something else. */

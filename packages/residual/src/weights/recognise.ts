@@ -1,5 +1,6 @@
-import { family, type ResNetConfig } from '../models/resnet.js';
+import { type FamilyName, family, type ResNetConfig } from '../models/resnet.js';
 import type { Shape } from '../tensor.js';
+import { type Dialect, dialects } from './dialects.js';
 import type { Naming } from './names.js';
 
 /** The network that a set of tensors was made for. */
@@ -13,47 +14,82 @@ export interface Architecture {
  * Reads the architecture off names and shapes. What weights cannot tell (stride placement, BatchNorm's epsilon, a
  * shortcut without parameters) is the dialect's custom. Undefined when the tensors are no ResNet of ours.
  */
-export function recogniseArchitecture(
-  naming: Naming,
-  shapeOf: (parameter: string) => Shape | undefined,
-): Architecture | undefined {
-  const config = naming.dialect === 'torchvision' ? torchvisionConfig(naming, shapeOf) : kerasConfig(naming, shapeOf);
-  return config && { name: nameOf(config), config };
+export function recogniseArchitecture(naming: Naming, shapeOf: ShapeOf): Architecture | undefined {
+  const config = naming.layout === 'pytorch' ? torchConfig(naming, shapeOf) : kerasConfig(naming, shapeOf);
+  if (!config) return undefined;
+  const name = familyName(config);
+  // Names do not tell what is put against aliasing; where only a member that has it fits, it is that one.
+  const [only, ...others] = name === undefined ? lookalikes(config) : [];
+  if (only !== undefined && !others.length)
+    return { name: only, config: { ...config, antiAlias: family[only].antiAlias } };
+  return { name: name ?? `resnet of ${config.depths.join(', ')} ${config.block} blocks`, config };
 }
 
-function torchvisionConfig(
-  naming: Naming,
-  shapeOf: (parameter: string) => Shape | undefined,
-): ResNetConfig | undefined {
+/** Members of the family that have the same tensors: all that differs is what is put against aliasing. */
+export const lookalikes = (config: ResNetConfig): FamilyName[] =>
+  (['none', 'mean', 'blur'] as const).flatMap((antiAlias) => {
+    const name = antiAlias === config.antiAlias ? undefined : familyName({ ...config, antiAlias });
+    return name === undefined ? [] : [name];
+  });
+
+type ShapeOf = (parameter: string) => Shape | undefined;
+
+/** torchvision's ResNets and what timm's and others' have beyond them; parameters have torchvision's and timm's names. */
+function torchConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined {
   const has = (parameter: string) => naming.tensors.has(parameter);
   const depths = countBlocks(naming, /^layer(\d+)\.(\d+)\.conv1\.weight$/);
-  const stem = shapeOf('conv1.weight');
-  const second = shapeOf('layer1.0.conv2.weight');
+  const stem = shapeOf('conv1.weight') ?? shapeOf('conv1.0.weight');
+  const [first, second] = [shapeOf('layer1.0.conv1.weight'), shapeOf('layer1.0.conv2.weight')];
   // A network without BatchNorm is no ResNet, whatever its layers are called.
-  if (!depths.length || !stem || !second || !has('layer1.0.bn1.weight')) return undefined;
-  const base = stem[2] >= 7 ? family.resnet50 : family.resnet20;
-  const width = stem[0];
+  if (!depths.length || !stem || !first || !second || !has('layer1.0.bn1.weight')) return undefined;
+  const deep = has('conv1.0.weight');
+  const base = stem[2] >= 7 || deep ? family.resnet50 : family.resnet20;
   const bottleneck = has('layer1.0.conv3.weight');
-  const groups = bottleneck ? Math.round(second[0] / second[1]) : 1;
+  const groups = bottleneck ? Math.max(1, Math.round(first[0] / second[1])) : 1;
+  const width = bottleneck ? Math.round((shapeOf('layer1.0.conv3.weight')?.[0] ?? 0) / 4) : first[0];
+  const { custom }: Dialect = dialects[naming.dialect];
   return {
     ...base,
+    ...(custom && (bottleneck ? custom : { ...custom, strideOn: '3x3' })),
     block: bottleneck ? 'bottleneck' : 'basic',
     depths,
     width,
     groups,
     widthPerGroup: bottleneck ? Math.round(second[0] / groups) : width,
-    shortcut: has('layer2.0.downsample.0.weight')
-      ? has('layer1.1.downsample.0.weight')
-        ? 'projectAll'
-        : 'projection'
-      : 'pad',
-    convBias: has('conv1.bias'),
+    reduceFirst: bottleneck && 2 * first[0] === second[0] ? 2 : 1,
+    ...(deep && deepStem(stem, shapeOf)),
+    ...(has('maxpool.0.weight') && { stemPool: 'conv' }),
+    shortcut: projects(2, 0, shapeOf) ? (projects(1, 1, shapeOf) ? 'projectAll' : 'projection') : 'pad',
+    projection: projects(2, 0, shapeOf) ?? 'strided',
+    ...attention(depths.length, shapeOf),
+    // Older files of timm hold the filters of their blurs.
+    antiAlias: naming.ignored.some((name) => name.endsWith('.aa.filt')) ? 'blur' : 'none',
+    convBias: has('layer1.0.conv1.bias') || (has('conv1.bias') && 'stem'),
     classes: shapeOf('fc.weight')?.[0] ?? 0,
     channels: stem[1],
   };
 }
 
-function kerasConfig(naming: Naming, shapeOf: (parameter: string) => Shape | undefined): ResNetConfig | undefined {
+function deepStem([first]: Shape, shapeOf: ShapeOf): Partial<ResNetConfig> {
+  const stemWidth = shapeOf('conv1.3.weight')?.[0] ?? 0;
+  return { stem: first === stemWidth ? 'deep' : 'deepTiered', stemWidth };
+}
+
+/** What a block's shortcut has: a strided 1×1 or 3×3, or a 1×1 that timm counts behind a mean. */
+function projects(stage: number, block: number, shapeOf: ShapeOf): ResNetConfig['projection'] | undefined {
+  const [zeroth, first] = [0, 1].map((i) => shapeOf(`layer${stage}.${block}.downsample.${i}.weight`));
+  if (zeroth?.length === 4) return zeroth[2] === 3 ? '3x3' : 'strided';
+  return first?.length === 4 ? 'averaged' : undefined;
+}
+
+function attention(stages: number, shapeOf: ShapeOf): Partial<ResNetConfig> {
+  // In the last stage, where rounding to eight channels changes nothing.
+  const squeeze = shapeOf(`layer${stages}.0.se.fc1.weight`);
+  if (squeeze) return { attention: 'se', seRatio: squeeze[0] / squeeze[1] };
+  return shapeOf('layer1.0.se.conv.weight') ? { attention: 'eca' } : {};
+}
+
+function kerasConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined {
   if (naming.dialect === 'keras2015') {
     const classifier = [...naming.tensors.keys()].find((name) => /^fc\d+\.weight$/.test(name));
     return {
@@ -98,9 +134,10 @@ const incidental: readonly (keyof ResNetConfig)[] = [
   'softmax',
 ];
 
-function nameOf(config: ResNetConfig): string {
+function familyName(config: ResNetConfig): FamilyName | undefined {
   const settings = Object.keys(config) as (keyof ResNetConfig)[];
   for (const [name, row] of Object.entries(family))
-    if (settings.every((key) => incidental.includes(key) || String(row[key]) === String(config[key]))) return name;
-  return `resnet of ${config.depths.join(', ')} ${config.block} blocks`;
+    if (settings.every((key) => incidental.includes(key) || String(row[key]) === String(config[key])))
+      return name as FamilyName;
+  return undefined;
 }

@@ -2,10 +2,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AnyTensor } from '../tensor.js';
-import { shared } from '../testing.js';
+import { describeAll, describeTensor, type Expected, pythonJson, refusal, scratch, shared } from '../testing.js';
 import { writeFileAtomic } from './file.js';
 import { openCheckpoint } from './open.js';
-import { describeAll, describeTensor, type Expected, pythonJson, refusal, scratch } from './python.test.helper.js';
 import { safetensorsBytes } from './safetensors.js';
 
 const join8 = (chunks: Iterable<Uint8Array>) => new Uint8Array(Buffer.concat([...chunks]));

@@ -7,6 +7,10 @@ export interface ByteSource {
   readonly size: number;
   /** The path, where another thread can open it by itself. */
   readonly path?: string;
+  /** Where in the file of that path this source begins; 0 when absent. */
+  readonly start?: number;
+  /** Opens the file of that plain name in the same folder. Absent where there is no such place. Throws FILE. */
+  readonly beside?: (name: string) => Promise<ByteSource>;
   /** Fills `target` from `offset`; the caller has checked the bounds (see `readBytes`). */
   readInto(target: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;

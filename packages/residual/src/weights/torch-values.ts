@@ -1,4 +1,5 @@
 import type { DType } from '../tensor.js';
+import { dictionaries, namespaces, texts } from './inert.js';
 import { isObject, type PickleCall, type Pickled, type PickledList, type PickleOptions } from './pickle.js';
 
 /** A run of numbers that tensors are views of, known by the key that the container uses. */
@@ -28,7 +29,13 @@ interface NumpyType {
   readonly littleEndian: boolean;
 }
 
-export type TorchValue = TorchStorage | TorchTensor | NumpyType;
+/** A Parameter of 2016/17: made empty, then given its tensor. */
+interface TorchParameter {
+  readonly is: 'parameter';
+  data?: TorchTensor;
+}
+
+export type TorchValue = TorchStorage | TorchTensor | NumpyType | TorchParameter;
 
 const storages: Record<string, DType> = {
   'torch.DoubleStorage': 'float64',
@@ -45,10 +52,16 @@ const storages: Record<string, DType> = {
 // The same by the names of `torch.cuda`: the bytes do not differ.
 for (const [name, dtype] of Object.entries(storages)) storages[name.replace('torch.', 'torch.cuda.')] = dtype;
 
+/** The element type of `torch.FloatStorage` and its kin. */
+export const storageType = (name: string): DType | undefined =>
+  Object.hasOwn(storages, name) ? storages[name] : undefined;
+
 /** Names that only stand for themselves: types as arguments, dtypes as values. */
 const bareNames = [
   'torch.Tensor',
   'torch.nn.parameter.Buffer',
+  // The types of tensors, which the container of 2016/17 names beside the storages.
+  ...Object.keys(storages).map((name) => name.replace('Storage', 'Tensor')),
   ...['float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool'].map(
     (name) => `torch.${name}`,
   ),
@@ -71,8 +84,8 @@ export function torchPickle(file: string): PickleOptions {
     copied += value.items.length;
     return copied > maxCopied ? undefined : value.items.slice();
   };
-  /** argparse.Namespace: a dict whose entries arrive as state. */
-  const namespaces = new WeakSet<object>();
+  /** Dicts whose entries arrive as state. */
+  const stateful = new WeakSet<object>();
 
   const dict = (value: Pickled | undefined): Pickled | undefined => {
     if (value !== undefined && isObject(value) && value.kind === 'dict') return value;
@@ -89,7 +102,13 @@ export function torchPickle(file: string): PickleOptions {
       const items = copyOf(list);
       return items && { kind, items };
     };
-  const parameter: PickleCall = ([data]) => (torchValue(data)?.is === 'tensor' ? data : undefined);
+  const parameter: PickleCall = ([data]) =>
+    data === undefined ? other({ is: 'parameter' }) : torchValue(data)?.is === 'tensor' ? data : undefined;
+  const namespace: PickleCall = () => {
+    const value: Pickled = { kind: 'dict', entries: [] };
+    stateful.add(value);
+    return value;
+  };
   const rebuildFromType: PickleCall = ([call, , args]) => {
     if (!call || !isObject(call) || call.kind !== 'global' || !args || !isObject(args) || !('items' in args)) return;
     // One level only: a rebuild that rebuilds a rebuild has no use.
@@ -105,24 +124,21 @@ export function torchPickle(file: string): PickleOptions {
     ['torch.nn.parameter.Parameter', parameter],
     ['torch.Size', collection('tuple')],
     ['torch.device', (args) => args.map(String).join(':')],
-    ['collections.OrderedDict', ([pairs]) => dict(pairs)],
     ['collections.defaultdict', ([, pairs]) => dict(pairs)],
-    ['collections.Counter', ([counts]) => dict(counts)],
+    ['collections.deque', collection('list')],
     ['builtins.set', collection('set')],
     ['__builtin__.set', collection('set')],
     ['builtins.frozenset', collection('set')],
-    [
-      'argparse.Namespace',
-      () => {
-        const value: Pickled = { kind: 'dict', entries: [] };
-        namespaces.add(value);
-        return value;
-      },
-    ],
     ['numpy.dtype', numpyType],
     ['numpy.core.multiarray.scalar', numpyScalar],
     ['numpy._core.multiarray.scalar', numpyScalar],
+    ['numpy.core.multiarray._reconstruct', numpyArray],
+    ['numpy._core.multiarray._reconstruct', numpyArray],
+    ['numpy.ndarray', () => undefined],
     ['_codecs.encode', encodeLatin1],
+    ...dictionaries.map((name): [string, PickleCall] => [name, ([pairs]) => dict(pairs)]),
+    ...namespaces.map((name): [string, PickleCall] => [name, namespace]),
+    ...texts.map((name): [string, PickleCall] => [name, (parts) => parts.map(String).join('/').replace(/^\/+/, '/')]),
     ...[...Object.keys(storages), ...bareNames].map((name): [string, PickleCall] => [name, () => undefined]),
   ]);
 
@@ -132,12 +148,17 @@ export function torchPickle(file: string): PickleOptions {
     persistent: storageOf,
     build(target, state) {
       if (isObject(target) && isObject(state)) {
-        if (target.kind === 'dict' && namespaces.has(target) && state.kind === 'dict') {
+        if (target.kind === 'dict' && stateful.has(target) && state.kind === 'dict') {
           copied += state.entries.length;
           if (copied <= maxCopied) for (const value of state.entries) target.entries.push(value);
         }
-        const built = torchValue(target);
+        const built = target.kind === 'other' ? (target.value as TorchValue) : undefined;
         if (built?.is === 'numpy' && 'items' in state) return other({ ...built, littleEndian: state.items[1] !== '>' });
+        if (built?.is === 'parameter' && 'items' in state) {
+          // `(data, grad, hooks, requires_grad, volatile)`. The memo knows the parameter already: it is filled in place.
+          const data = torchValue(state.items[0]);
+          if (data?.is === 'tensor') built.data = data;
+        }
       }
       // The state of an OrderedDict is `_metadata`, module versions that no reader needs.
       return target;
@@ -148,8 +169,11 @@ export function torchPickle(file: string): PickleOptions {
 const other = (value: TorchValue): Pickled => ({ kind: 'other', value });
 
 /** The torch value inside a pickled one. */
-export const torchValue = (value: Pickled | undefined): TorchValue | undefined =>
-  value !== undefined && isObject(value) && value.kind === 'other' ? (value.value as TorchValue) : undefined;
+export function torchValue(value: Pickled | undefined): Exclude<TorchValue, TorchParameter> | undefined {
+  if (value === undefined || !isObject(value) || value.kind !== 'other') return undefined;
+  const built = value.value as TorchValue;
+  return built.is === 'parameter' ? built.data : built;
+}
 
 const isIndex = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
@@ -215,6 +239,9 @@ function numpyScalar([type, bytes]: readonly Pickled[]): Pickled | undefined {
       return null;
   }
 }
+
+/** An array beside the weights (recorded losses, class counts): its values are not kept. */
+const numpyArray: PickleCall = () => ({ kind: 'tuple', items: ['numpy array'] });
 
 /** Python 3 writes bytes under protocol 2 as `_codecs.encode(text, 'latin1')`. */
 function encodeLatin1([text, encoding]: readonly Pickled[]): Pickled | undefined {

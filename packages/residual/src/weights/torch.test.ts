@@ -2,9 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch, shared } from '../testing.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch } from './python.test.helper.js';
 
 const ascii = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0));
 const u32 = (n: number) => String.fromCharCode(n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24);

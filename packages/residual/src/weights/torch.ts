@@ -1,6 +1,13 @@
 import { ResidualError, unknownName } from '../errors.js';
 import { bytesPerElement, sharedBytes, sizeOf } from '../tensor.js';
-import { type Checkpoint, checkTotal, type Metadata, type TensorInfo, tensorOver } from './checkpoint.js';
+import {
+  type Checkpoint,
+  checkTotal,
+  type Metadata,
+  type TensorInfo,
+  tensorOver,
+  type WeightFormat,
+} from './checkpoint.js';
 import { isObject, type Pickled } from './pickle.js';
 import { type ByteSource, damaged } from './source.js';
 import { type TorchTensor, torchValue } from './torch-values.js';
@@ -20,7 +27,7 @@ export interface Storages {
  */
 export function torchCheckpoint(
   source: ByteSource,
-  format: 'torch-zip' | 'torch-legacy',
+  format: WeightFormat,
   reason: string,
   pickled: Pickled,
   storages: Storages,

@@ -23,7 +23,9 @@ interface Site {
 
 /**
  * The smallest number above 0. ONNX Runtime (seen in 1.30) merges a Pad of 0 into the MaxPool behind it, whose padding
- * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone.
+ * is −∞: wrong wherever a window at the rim holds negative numbers only. It leaves any other value alone. Exported files
+ * keep it: they are run by ONNX Runtime more than by anything else, of whatever version, and elsewhere it is a zero
+ * (a difference of 1e-45, and 0 itself where numbers have 16 bits or tiny ones are flushed).
  */
 const almostZero = Float32Array.of(2 ** -149);
 

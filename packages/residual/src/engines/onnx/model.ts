@@ -24,9 +24,11 @@ export interface OnnxModel {
   readonly name: string;
   /** Inputs are float32; a dimension is a size or the name of one that may vary. */
   readonly inputs: readonly { readonly name: string; readonly shape: readonly (number | string)[] }[];
-  readonly outputs: readonly { readonly name: string }[];
+  readonly outputs: readonly { readonly name: string; readonly shape?: readonly (number | string)[] }[];
   readonly nodes: readonly OnnxNode[];
   readonly initializers: readonly Initializer[];
+  /** Texts that go with the model, by key (`metadata_props`). */
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 const irVersion = 8;
@@ -52,9 +54,7 @@ export interface OnnxParts {
 export function modelParts(model: OnnxModel): OnnxParts {
   const files: { path: string; data: Uint8Array }[] = [];
   const graph = written((to) => {
-    to.writeVarintField(1, irVersion);
-    to.writeStringField(2, 'residual');
-    to.writeMessage(8, (version, to_) => to_.writeVarintField(2, version), opset);
+    writeHead(to, model);
     nest(to, [7], (inside) => {
       writeGraph(inside, model);
       model.initializers.forEach((initializer, i) => {
@@ -62,28 +62,112 @@ export function modelParts(model: OnnxModel): OnnxParts {
         const data = new Uint8Array(buffer, byteOffset, byteLength);
         const path = byteLength < smallest ? undefined : `weight-${i}`;
         if (path !== undefined) files.push({ path, data });
-        nest(inside, [5], (tensor) => writeInitializer(tensor, initializer, path ?? data));
+        nest(inside, [5], (tensor) =>
+          writeInitializer(tensor, initializer, path === undefined ? data : { location: path, offset: 0 }),
+        );
       });
     });
   });
   return { graph, files };
 }
 
-/** `content`: the values, or the path of the file that holds them. */
-function writeInitializer(to: PbfWriter, { name, shape, data }: Initializer, content: Uint8Array | string): void {
-  for (const size of shape) to.writeVarintField(1, size);
-  to.writeVarintField(2, data instanceof Float32Array ? elementType.float32 : elementType.int64);
-  to.writeStringField(8, name);
-  if (typeof content !== 'string') {
+/** A model as files: the first is the model, which names the second by its path. */
+export interface OnnxFile {
+  readonly path: string;
+  readonly pieces: readonly Uint8Array[];
+}
+
+/** A protocol buffer holds at most 2 GB. */
+const largest = 2 ** 31 - 1;
+
+/**
+ * The model as a file to keep: the weights stand inside, or, where all would be larger than `limit`, in a file `.data`
+ * beside it. Nothing is copied.
+ */
+export function modelFiles(model: OnnxModel, path: string, limit = largest): readonly OnnxFile[] {
+  const inside = pieces(model, (data) => data);
+  if (lengthOf(inside) <= limit) return [{ path, pieces: inside }];
+  const beside: Uint8Array[] = [];
+  const location = `${path.replace(/^.*[/\\]/, '')}.data`;
+  let at = 0;
+  const graph = pieces(model, (data) => {
+    if (data.length < smallest) return data;
+    const offset = at;
+    beside.push(data);
+    at += data.length;
+    return { location, offset };
+  });
+  return [
+    { path, pieces: graph },
+    { path: `${path}.data`, pieces: beside },
+  ];
+}
+
+/** Where a weight's values are: here, or in a file. */
+type Content = Uint8Array | { readonly location: string; readonly offset: number };
+
+/** The graph's length stands before it, and so does each weight's: they are added up before anything is written. */
+function pieces(model: OnnxModel, place: (data: Uint8Array) => Content): Uint8Array[] {
+  const weights = model.initializers.flatMap((initializer) => {
+    const { buffer, byteOffset, byteLength } = initializer.data;
+    const content = place(new Uint8Array(buffer, byteOffset, byteLength));
+    if (!(content instanceof Uint8Array))
+      return [written((to) => nest(to, [5], (tensor) => writeInitializer(tensor, initializer, content)))];
+    const tensor = written((to) => describe(to, initializer));
+    const raw = [Uint8Array.of(tagOf(9), ...varint(content.length)), content];
+    const length = tensor.length + lengthOf(raw);
+    return [Uint8Array.of(tagOf(5), ...varint(length)), tensor, ...raw];
+  });
+  const graph = written((to) => writeGraph(to, model));
+  const head = written((to) => writeHead(to, model));
+  const length = graph.length + lengthOf(weights);
+  return [head, Uint8Array.of(tagOf(7), ...varint(length)), graph, ...weights];
+}
+
+const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
+
+/** A field of bytes, by its number. */
+const tagOf = (field: number): number => (field << 3) | 2;
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = value; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) return [...bytes, rest];
+    bytes.push((rest % 128) | 128);
+  }
+}
+
+/** All of a model but its graph. */
+function writeHead(to: PbfWriter, { metadata = {} }: OnnxModel): void {
+  to.writeVarintField(1, irVersion);
+  to.writeStringField(2, 'residual');
+  to.writeMessage(8, (version, to_) => to_.writeVarintField(2, version), opset);
+  for (const [key, value] of Object.entries(metadata))
+    nest(to, [14], (entry) => {
+      entry.writeStringField(1, key);
+      entry.writeStringField(2, value);
+    });
+}
+
+function writeInitializer(to: PbfWriter, initializer: Initializer, content: Content): void {
+  describe(to, initializer);
+  if (content instanceof Uint8Array) {
     to.writeBytesField(9, content);
     return;
   }
-  for (const [key, value] of Object.entries({ location: content, offset: 0, length: data.byteLength }))
+  for (const [key, value] of Object.entries({ ...content, length: initializer.data.byteLength }))
     nest(to, [13], (entry) => {
       entry.writeStringField(1, key);
       entry.writeStringField(2, String(value));
     });
   to.writeVarintField(14, externalLocation);
+}
+
+/** All of a weight but its values. */
+function describe(to: PbfWriter, { name, shape, data }: Initializer): void {
+  for (const size of shape) to.writeVarintField(1, size);
+  to.writeVarintField(2, data instanceof Float32Array ? elementType.float32 : elementType.int64);
+  to.writeStringField(8, name);
 }
 
 function written(write: (to: PbfWriter) => void): Uint8Array {
@@ -126,7 +210,7 @@ function writeAttribute([name, value]: [string, OnnxAttribute], to: PbfWriter): 
 }
 
 /** A float32 value; without a shape, its reader infers it. */
-function writeValue(value: { name: string; shape?: readonly (number | string)[] }, to: PbfWriter): void {
+function writeValue(value: OnnxModel['outputs'][number], to: PbfWriter): void {
   to.writeStringField(1, value.name);
   nest(to, [2, 1], (type) => {
     type.writeVarintField(1, elementType.float32);

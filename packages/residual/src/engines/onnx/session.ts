@@ -67,9 +67,13 @@ async function createSession(
       logSeverityLevel: quiet.logSeverityLevel,
     });
   } catch (error) {
-    throw new ResidualError('ENGINE', `${runtime} cannot load ${graph.name} on "${device}": ${firstLine(error)}`, {
-      device,
-    });
+    throw new ResidualError(
+      'ENGINE',
+      device === 'cpu'
+        ? `${runtime} cannot load ${graph.name}: ${firstLine(error)}`
+        : `${runtime} cannot compute on the device "${device}" of this machine (${firstLine(error)}); install what it needs (hardware, driver, libraries), or use the device "cpu"`,
+      { device },
+    );
   }
 }
 

@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest';
+import { parseClasses } from './classes.js';
+
+test.each([
+  ['NUL bytes', 'cat\0dog\n'],
+  ['UTF-16, read as UTF-8', Buffer.from('cat\ndog\n', 'utf16le').toString('utf8')],
+  ['a picture', Buffer.from([0xff, 0xd8, 0xff, 0xe0, 0x00, 0x10]).toString('utf8')],
+  ['Latin-1', Buffer.from('Größe', 'latin1').toString('utf8')],
+])('%s is no list of labels', (_, text) => {
+  expect(() => parseClasses(text, 'labels.txt')).toThrow(
+    expect.objectContaining({
+      code: 'CLASSES',
+      message: expect.stringMatching(/^labels\.txt is no text in UTF-8: .*one label a line/),
+    }),
+  );
+});
+
+test.each([
+  [
+    'a Python dictionary',
+    "{0: 'tench, Tinca tinca',\n 1: \"jack-o'-lantern\",\n 2: 'x'}",
+    ['tench, Tinca tinca', "jack-o'-lantern", 'x'],
+  ],
+  ['indices by label', '{"dog": 1, "cat": 0}', ['cat', 'dog']],
+  ['id2label of a config', '{"id2label": {"1": "dog", "0": "cat"}}', ['cat', 'dog']],
+  ['a JSON list', '["cat", "dog"]', ['cat', 'dog']],
+])('%s', (_, text, labels) => {
+  expect(parseClasses(text)).toEqual(labels.map((label) => ({ label })));
+});
+
+test('WordNet ids: as keys, with a label, alone', () => {
+  const [tench, goldfish] = [
+    { wnid: 'n01440764', label: 'tench' },
+    { wnid: 'n01443537', label: 'goldfish' },
+  ];
+  expect(parseClasses('{"n01443537": "goldfish", "n01440764": "tench"}')).toEqual([goldfish, tench]);
+  expect(parseClasses('{"0": ["n01440764", "tench"]}')).toEqual([tench]);
+  expect(parseClasses('n01443537 goldfish\nn01440764')).toEqual([goldfish, { wnid: 'n01440764', label: 'n01440764' }]);
+});
+
+test.each([['{0: cat}'], ["{0: 'cat',\n 2: 'dog'}"], ['{}x'], ['{"a": 1}'], ['[1]'], ['[""]']])(
+  '%j is refused',
+  (text) => {
+    expect(() => parseClasses(text)).toThrow(expect.objectContaining({ code: 'CLASSES' }));
+  },
+);
+
+test('a byte order mark, tabs and line ends of Windows are no part of a label', () => {
+  expect(parseClasses('\ufeffn01440764\ttench\r\n猫\r\n')).toEqual([
+    { wnid: 'n01440764', label: 'tench' },
+    { label: '猫' },
+  ]);
+});

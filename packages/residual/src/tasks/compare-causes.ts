@@ -1,0 +1,396 @@
+import type { Graph, Node, Parameter } from '../graph/graph.js';
+import type { OpName } from '../graph/ops.js';
+import { sharedFloats, type Tensor } from '../tensor.js';
+import type { Finding } from './compare.js';
+import type { Net } from './compare-network.js';
+
+// The table of what is known to make two networks differ. Each row changes a network in one way; the search redoes a
+// side with it and looks whether the difference goes away. A row is never believed without that.
+
+/** One change of a network. */
+export interface Experiment {
+  /** `base` is the network as it is, `other` as it was changed. */
+  readonly finding: Finding;
+  readonly net: Net;
+}
+
+/** A row: all changes of its kind that alter `net` at all; `wanted` is the other side, where it is a network. */
+type Hypothesis = (net: Net, wanted: Net | undefined) => readonly (Experiment | undefined)[];
+
+/** Changes nodes; undefined when none changed. */
+function rewrite(graph: Graph, change: (node: Node) => readonly Node[] | undefined): Graph | undefined {
+  let changed = false;
+  const nodes = graph.nodes.flatMap((node) => {
+    const instead = change(node);
+    changed ||= instead !== undefined;
+    return instead ?? [node];
+  });
+  return changed ? { ...graph, nodes } : undefined;
+}
+
+const experiment = (net: Net, graph: Graph | undefined, finding: Finding): Experiment | undefined =>
+  graph && { finding, net: { ...net, graph } };
+
+/** Weights seen through `change`; `read` gives any weight as it is. */
+function reweigh(
+  net: Net,
+  change: (parameter: Parameter, read: (name: string) => Tensor) => Tensor | undefined,
+  finding: Finding,
+): Experiment | undefined {
+  const named = new Map(net.graph.parameters.map((parameter) => [parameter.name, parameter]));
+  const read = (name: string) => net.weight(named.get(name) as Parameter);
+  return { finding, net: { ...net, weight: (parameter) => change(parameter, read) ?? net.weight(parameter) } };
+}
+
+/** A number as papers write it: 1e-3, 1.001e-5. */
+const power = (value: number): string => (value === 0 ? '0' : value.toExponential().replace('e+', 'e'));
+
+const epsilon: Hypothesis = (net, wanted) => {
+  const epsilons = (graph: Graph) => graph.nodes.flatMap((node) => (node.op === 'batchNorm' ? node.attributes.epsilon : []));
+  const [now] = epsilons(net.graph);
+  if (now === undefined) return [];
+  const usual = wanted ? epsilons(wanted.graph).slice(0, 1) : [1e-3, 1e-5, 1.001e-5, 2e-5, 1e-4, 1e-6, 1e-2, 0];
+  return usual
+    .filter((value) => value !== now)
+    .map((value) =>
+      experiment(
+        net,
+        rewrite(net.graph, (node) =>
+          node.op === 'batchNorm' ? [{ ...node, attributes: { epsilon: value } }] : undefined,
+        ),
+        { id: 'epsilon', subject: "BatchNorm's epsilon", base: power(now), other: power(value) },
+      ),
+    );
+};
+
+const batchStatistics: Hypothesis = (net) =>
+  net.batchStatistics
+    ? []
+    : [
+        {
+          net: { ...net, batchStatistics: true },
+          finding: {
+            id: 'batch-statistics',
+            subject: 'BatchNorm',
+            base: 'by its running statistics',
+            other: "by the batch's own (training mode)",
+          },
+        },
+      ];
+
+/** Moves the stride of a bottleneck between its first 1×1 and its 3×3. */
+const strideOn: Hypothesis = (net) => {
+  const makers = makersOf(net.graph);
+  const strides = new Map<string, readonly [number, number]>();
+  let from: '1×1' | '3×3' | undefined;
+  for (const node of net.graph.nodes) {
+    if (node.op !== 'conv2d' || node.attributes.kernel[0] !== 3) continue;
+    const before = previousConvolution(makers, node);
+    if (before?.attributes.kernel[0] !== 1 || before.block !== node.block) continue;
+    const [first, second] = [before.attributes.stride, node.attributes.stride];
+    if (first[0] === second[0]) continue;
+    from ??= first[0] > 1 ? '1×1' : '3×3';
+    strides.set(before.name, second).set(node.name, first);
+  }
+  const words = (on: '1×1' | '3×3') => (on === '1×1' ? 'on the first 1×1' : 'on the 3×3');
+  return [
+    experiment(
+      net,
+      rewrite(net.graph, (node) => {
+        const stride = strides.get(node.name);
+        return node.op === 'conv2d' && stride ? [{ ...node, attributes: { ...node.attributes, stride } }] : undefined;
+      }),
+      {
+        id: 'stride',
+        subject: 'stride',
+        base: words(from ?? '1×1'),
+        other: words(from === '1×1' ? '3×3' : '1×1'),
+      },
+    ),
+  ];
+};
+
+type NodeOf<K extends OpName> = Extract<Node, { op: K }>;
+
+const makersOf = (graph: Graph): Map<number, Node> =>
+  new Map(graph.nodes.flatMap((node) => node.outputs.map((value) => [value, node] as const)));
+
+/** The convolution whose result, normalised, activated or padded, a convolution reads. */
+function previousConvolution(makers: Map<number, Node>, { inputs }: Node): NodeOf<'conv2d'> | undefined {
+  let node = makers.get(inputs[0]);
+  while (node && (node.op === 'batchNorm' || node.op === 'relu' || node.op === 'pad')) node = makers.get(node.inputs[0]);
+  return node?.op === 'conv2d' ? node : undefined;
+}
+
+/** Value numbers that are free in a graph. */
+const freeFrom = (graph: Graph): number =>
+  1 +
+  Math.max(
+    ...graph.inputs.map(({ value }) => value),
+    ...graph.parameters.map(({ value }) => value),
+    ...graph.nodes.flatMap(({ outputs }) => outputs),
+  );
+
+/** Padding in front of a window op: its own and that of a pad layer before it, `[top, left, bottom, right]`. */
+const stemPool: Hypothesis = (net) => {
+  const makers = makersOf(net.graph);
+  const pool = net.graph.nodes.find((node): node is NodeOf<'maxPool'> => node.op === 'maxPool');
+  if (!pool || pool.attributes.kernel[0] < 2 || pool.attributes.padding === 'same') return [];
+  const pad = makers.get(pool.inputs[0]);
+  const zeros = pad?.op === 'pad' ? pad : undefined;
+  const kinds = { padded: '−∞ around it', zeroPadded: 'zeros around it', unpadded: 'nothing around it' } as const;
+  type Kind = keyof typeof kinds;
+  const now: Kind = zeros ? 'zeroPadded' : pool.attributes.padding.some((n) => n > 0) ? 'padded' : 'unpadded';
+  const free = freeFrom(net.graph);
+  const build = (kind: Kind): readonly Node[] => {
+    const from = zeros ? zeros.inputs[0] : pool.inputs[0];
+    const side = kind === 'padded' ? 1 : 0;
+    const attributes = { ...pool.attributes, padding: [side, side, side, side] as const };
+    if (kind !== 'zeroPadded') return [{ ...pool, inputs: [from], attributes }];
+    const spatial = [1, 1, 1, 1] as const;
+    const added: Node = {
+      op: 'pad',
+      name: `${pool.name}.zeros`,
+      inputs: [from],
+      outputs: [free],
+      attributes: { channels: [0, 0], spatial },
+    };
+    return [added, { ...pool, inputs: [free], attributes }];
+  };
+  return (Object.keys(kinds) as Kind[])
+    .filter((kind) => kind !== now)
+    .map((kind) =>
+      experiment(
+        net,
+        rewrite(net.graph, (node) => (node === pool ? build(kind) : undefined)),
+        { id: 'stem-pool', subject: "the stem's max pool with", base: kinds[now], other: kinds[kind] },
+      ),
+    );
+};
+
+/** "same" padding as TensorFlow does it, where a window strides: more at the bottom and right. */
+const samePadding: Hypothesis = (net) => {
+  const makers = makersOf(net.graph);
+  const words = { symmetric: 'alike on all sides', same: 'TensorFlow\'s "same" (more at the bottom and right)' } as const;
+  const toSame = rewrite(net.graph, (node) => {
+    if ((node.op !== 'conv2d' && node.op !== 'maxPool') || node.attributes.stride[0] < 2) return undefined;
+    if (node.attributes.padding === 'same' || node.attributes.kernel[0] < 2) return undefined;
+    const before = makers.get(node.inputs[0]);
+    const pad = before?.op === 'pad' ? before : undefined;
+    if (!pad && !node.attributes.padding.some((n) => n > 0)) return undefined;
+    const inputs = pad ? [pad.inputs[0], ...node.inputs.slice(1)] : node.inputs;
+    return [{ ...node, inputs, attributes: { ...node.attributes, padding: 'same' } } as Node];
+  });
+  const toSymmetric = rewrite(net.graph, (node) => {
+    if ((node.op !== 'conv2d' && node.op !== 'maxPool') || node.attributes.padding !== 'same') return undefined;
+    const [h, w] = node.attributes.kernel.map((k) => (k - 1) >> 1);
+    return [{ ...node, attributes: { ...node.attributes, padding: [h, w, h, w] } } as Node];
+  });
+  const finding = { id: 'same-padding', subject: 'padding where a window strides,' };
+  return [
+    experiment(net, toSame, { ...finding, base: words.symmetric, other: words.same }),
+    experiment(net, toSymmetric, { ...finding, base: words.same, other: words.symmetric }),
+  ];
+};
+
+/** Biases of convolutions, or of the classifier, counted as zero. */
+const biases: Hypothesis = (net) =>
+  (['conv2d', 'dense'] as const).map((op) => {
+    const owned = new Set(net.graph.nodes.filter((node) => node.op === op).flatMap(({ inputs }) => inputs.slice(1)));
+    const has = net.graph.parameters.some(({ role, value }) => role === 'bias' && owned.has(value));
+    if (!has) return undefined;
+    const whose = op === 'conv2d' ? 'convolutions' : 'the classifier';
+    return reweigh(
+      net,
+      ({ role, value, shape }) =>
+        role === 'bias' && owned.has(value) ? mapped({ dtype: 'float32', shape, data: new Float32Array(shape[0]) }, () => 0) : undefined,
+      { id: 'bias', subject: `biases of ${whose}`, base: 'added', other: 'dropped' },
+    );
+  });
+
+/** The identity in place of a node: its value keeps its number. */
+const skipped = (node: Node): Node =>
+  ({ ...node, op: 'dropout', attributes: { rate: 0 }, inputs: [node.inputs[0]] }) as Node;
+
+const missingRelu: Hypothesis = (net) => {
+  const makers = makersOf(net.graph);
+  const after = (op: OpName) =>
+    rewrite(net.graph, (node) =>
+      node.op === 'relu' && makers.get(node.inputs[0])?.op === op ? [skipped(node)] : undefined,
+    );
+  return [
+    experiment(net, after('add'), { id: 'relu', subject: 'ReLU after the residual sum', base: 'applied', other: 'missing' }),
+    experiment(net, after('batchNorm'), { id: 'relu', subject: 'ReLU after BatchNorm', base: 'applied', other: 'missing' }),
+  ];
+};
+
+/** A striding 1×1 projection against ResNet-D's: a 2×2 mean, then a 1×1 that does not stride. */
+const pooledShortcut: Hypothesis = (net) => {
+  const makers = makersOf(net.graph);
+  let free = freeFrom(net.graph);
+  const main = new Set(
+    net.graph.nodes.flatMap((node) => (previousConvolution(makers, node) && node.op === 'conv2d' ? [previousConvolution(makers, node)?.name] : [])),
+  );
+  const graph = rewrite(net.graph, (node) => {
+    // A projection ends in the sum; the first 1×1 of a bottleneck feeds another convolution.
+    if (node.op !== 'conv2d' || node.attributes.kernel[0] !== 1 || node.attributes.stride[0] !== 2) return undefined;
+    if (main.has(node.name)) return undefined;
+    const pooled = free++;
+    const attributes = { kernel: [2, 2], stride: [2, 2], padding: 'same', countPadding: false } as const;
+    const pool: Node = { op: 'avgPool', name: `${node.name}.mean`, inputs: [node.inputs[0]], outputs: [pooled], attributes };
+    return [pool, { ...node, inputs: [pooled, ...node.inputs.slice(1)], attributes: { ...node.attributes, stride: [1, 1] } }];
+  });
+  return [
+    experiment(net, graph, {
+      id: 'shortcut',
+      subject: 'shortcut projection',
+      base: 'of every second pixel',
+      other: 'of 2×2 means (ResNet-D)',
+    }),
+  ];
+};
+
+const flattenOrder: Hypothesis = (net) => {
+  const node = net.graph.nodes.find((found): found is NodeOf<'flatten'> => found.op === 'flatten');
+  if (!node) return [];
+  const words = (last: boolean) => (last ? 'channels last (Keras)' : 'channels first (PyTorch)');
+  const now = node.attributes.channelsLast;
+  return [
+    experiment(
+      net,
+      rewrite(net.graph, (found) =>
+        found.op === 'flatten' ? [{ ...found, attributes: { channelsLast: !now } }] : undefined,
+      ),
+      { id: 'flatten', subject: 'flattened with', base: words(now), other: words(!now) },
+    ),
+  ];
+};
+
+/** The variance file's `running_std`, believed or not. */
+const variance: Hypothesis = (net) => [
+  reweigh(net, (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), (v) => v * v) : undefined), {
+    id: 'variance',
+    subject: 'running variance',
+    base: 'as it is',
+    other: 'taken for the deviation (running_std)',
+  }),
+  reweigh(net, (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), Math.sqrt) : undefined), {
+    id: 'variance',
+    subject: 'running variance',
+    base: 'as it is',
+    other: 'its square root',
+  }),
+];
+
+/** Gamma and beta in each other's place: HDF5 lists a group by name, beta before gamma. */
+const gammaBeta: Hypothesis = (net) => {
+  const partner = new Map<string, string>();
+  const names = new Map(net.graph.parameters.map(({ value, name }) => [value, name]));
+  for (const node of net.graph.nodes) {
+    if (node.op !== 'batchNorm') continue;
+    const [, gamma, beta] = node.inputs.map((value) => names.get(value) as string);
+    partner.set(gamma, beta).set(beta, gamma);
+  }
+  return [
+    reweigh(net, ({ name }, read) => (partner.has(name) ? read(partner.get(name) as string) : undefined), {
+      id: 'gamma-beta',
+      subject: "BatchNorm's gamma and beta",
+      base: 'each in its place',
+      other: 'in the place of the other',
+    }),
+  ];
+};
+
+/** Kernels read with two of their axes in each other's place, or turned round (Theano's convolution). */
+const kernels: Hypothesis = (net) => {
+  const turned = (
+    other: string,
+    shapeFits: (shape: readonly number[]) => boolean,
+    from: (o: number, i: number, y: number, x: number, kh: number, kw: number) => readonly [number, number, number, number],
+  ) =>
+    reweigh(
+      net,
+      ({ role, name, shape }, read) => {
+        if (role !== 'weight' || !shapeFits(shape)) return undefined;
+        const source = read(name);
+        const [out, channels, kh, kw] = [shape[0], shape[1], shape[2] ?? 1, shape[3] ?? 1];
+        const data = sharedFloats(source.data.length);
+        let at = 0;
+        for (let o = 0; o < out; o++)
+          for (let i = 0; i < channels; i++)
+            for (let y = 0; y < kh; y++)
+              for (let x = 0; x < kw; x++) {
+                const [p, q, r, s] = from(o, i, y, x, kh, kw);
+                data[at++] = source.data[((p * channels + q) * kh + r) * kw + s];
+              }
+        return { dtype: 'float32', shape, data };
+      },
+      { id: 'kernels', subject: 'kernels', base: 'as they are', other },
+    );
+  const square = (shape: readonly number[]) => shape.length === 4 && shape[2] === shape[3] && shape[2] > 1;
+  return [
+    turned('with height and width in each other\'s place', square, (o, i, y, x) => [o, i, x, y]),
+    turned('turned by 180° (Theano)', square, (o, i, y, x, kh, kw) => [o, i, kh - 1 - y, kw - 1 - x]),
+    turned('with inputs and outputs in each other\'s place', (shape) => shape[0] === shape[1], (o, i, y, x) => [i, o, y, x]),
+  ];
+};
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/** Rounded to the nearest value with 8 significant bits, ties to even. */
+function toBfloat16(value: number): number {
+  scratch.setFloat32(0, value);
+  const bits = scratch.getUint32(0);
+  scratch.setUint32(0, (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000);
+  return scratch.getFloat32(0);
+}
+
+/** Rounded to the nearest IEEE 754 half, ties to even. */
+function toFloat16(value: number): number {
+  const size = Math.abs(value);
+  if (size >= 65520) return Math.sign(value) * Number.POSITIVE_INFINITY;
+  const exponent = Math.max(-14, Math.floor(Math.log2(size || 1)));
+  const unit = 2 ** (exponent - 10);
+  const steps = size / unit;
+  const low = Math.floor(steps);
+  const rest = steps - low;
+  return Math.sign(value) * unit * (rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low);
+}
+
+const rounded: Hypothesis = (net) =>
+  (
+    [
+      ['float16', toFloat16],
+      ['bfloat16', toBfloat16],
+    ] as const
+  ).map(([type, round]) =>
+    reweigh(net, ({ name }, read) => mapped(read(name), round), {
+      id: 'weight-precision',
+      subject: 'weights',
+      base: 'in float32',
+      other: `rounded to ${type}`,
+    }),
+  );
+
+function mapped({ shape, data }: Tensor, change: (value: number) => number): Tensor {
+  const out = sharedFloats(data.length);
+  for (let i = 0; i < data.length; i++) out[i] = change(data[i]);
+  return { dtype: 'float32', shape, data: out };
+}
+
+/** Every hypothesis about layers and weights, in the order in which they are tried. */
+export const networkHypotheses: Readonly<Record<string, Hypothesis>> = {
+  epsilon,
+  strideOn,
+  stemPool,
+  samePadding,
+  biases,
+  missingRelu,
+  pooledShortcut,
+  flattenOrder,
+  variance,
+  gammaBeta,
+  kernels,
+  rounded,
+  batchStatistics,
+};

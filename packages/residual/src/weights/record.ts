@@ -1,0 +1,164 @@
+import { ResidualError } from '../errors.js';
+import { asRecord, between, type Check, flag, list, oneOf, show, text, whole } from '../graph/checks.js';
+import type { Graph } from '../graph/graph.js';
+import { readGraph } from '../graph/stored.js';
+import type { Filter, Plan, Step } from '../image/plan.js';
+import type { ClassLabel } from '../models/classes.js';
+import { family, type ResNetConfig } from '../models/resnet.js';
+import type { Metadata } from './checkpoint.js';
+import { parseJson } from './json.js';
+
+/** The key of a safetensors header, and of an ONNX model's metadata, under which the record stands as JSON. */
+export const recordKey = 'residual';
+
+/** The format that is written, and the newest that is read. */
+export const recordFormat = 1;
+
+/** How the tensors beside a record are spelled: a dialect's name, or `residual`: as the network's own parameters. */
+export const ownSpelling = 'residual';
+
+/** What belongs to weights beside the numbers, as it stands in a file. */
+export interface StoredRecord {
+  readonly architecture: string;
+  /** A member of the family. Of `config` and `graph` at most one is there; an ONNX model has neither. */
+  readonly config?: ResNetConfig;
+  /** Any other network. */
+  readonly graph?: Graph;
+  /** The preset's name, or `custom`. */
+  readonly preprocess: string;
+  readonly plan: Plan;
+  readonly classes?: readonly ClassLabel[];
+  readonly licence?: string;
+  readonly source?: string;
+  readonly dialect: string;
+}
+
+/** The record as it is written: one line of JSON. */
+export const recordText = (record: StoredRecord): string => JSON.stringify({ format: recordFormat, ...record });
+
+/**
+ * The record among a file's metadata; undefined where there is none.
+ * @throws WEIGHTS_FORMAT when it is of a later format, damaged, or asks for what nothing here is; GRAPH when the layers
+ * of its network do not fit together.
+ */
+export function readRecord(metadata: Metadata, file: string): StoredRecord | undefined {
+  const stored = Object.hasOwn(metadata, recordKey) ? metadata[recordKey] : undefined;
+  if (typeof stored !== 'string') return undefined;
+  const json = asRecord(parseJson({ name: file }, 'its record', stored));
+  const refuse = (what: string): never => {
+    throw new ResidualError('WEIGHTS_FORMAT', `${file}: its record ${what}`, { file });
+  };
+  if (!json) return refuse('is no JSON object; the file is damaged, fetch it again');
+  const { format } = json;
+  if (!Number.isSafeInteger(format) || (format as number) < 1)
+    return refuse(`has the format ${show(format)}, which is none; the file is damaged, fetch it again`);
+  if ((format as number) > recordFormat)
+    return refuse(
+      `is of format ${format}, and this version of residual reads up to ${recordFormat}; install a later one: npm install residual@latest`,
+    );
+  const need = <T>(key: string, check: Check<T>): T => {
+    const value = Object.hasOwn(json, key) ? json[key] : undefined;
+    return check(value) ? value : refuse(`has ${show(value)} for ${key}; the file is damaged or was changed by hand`);
+  };
+  const may = <T>(key: string, check: Check<T>): T | undefined =>
+    json[key] === undefined ? undefined : need(key, check);
+  const config = json.config === undefined ? undefined : readConfig(json.config, refuse);
+  const graph = json.graph === undefined || config ? undefined : readGraph(json.graph, file);
+  const [classes, licence, source] = [may('classes', isClasses), may('licence', text), may('source', text)];
+  return {
+    architecture: need('architecture', text),
+    ...(config && { config }),
+    ...(graph && { graph }),
+    preprocess: need('preprocess', text),
+    plan: need('plan', isPlan),
+    ...(classes && { classes }),
+    ...(licence !== undefined && { licence }),
+    ...(source !== undefined && { source }),
+    dialect: need('dialect', text),
+  };
+}
+
+const whole16 = whole(1);
+const imageSize = (value: unknown): value is ResNetConfig['size'] =>
+  whole16(value) || list<readonly [number, number]>(2, whole16)(value);
+
+/** What each setting of a member of the family must be. */
+const settings: { readonly [K in keyof ResNetConfig]-?: Check<ResNetConfig[K]> } = {
+  block: oneOf('basic', 'bottleneck', 'preActivation'),
+  depths: list([1, 8], whole(1, 1000)),
+  width: whole16,
+  groups: whole16,
+  widthPerGroup: whole16,
+  reduceFirst: (value): value is 1 | 2 => value === 1 || value === 2,
+  stem: oneOf('imagenet', 'deep', 'deepTiered', 'cifar'),
+  stemWidth: whole16,
+  stemPool: oneOf('padded', 'zeroPadded', 'unpadded', 'ceil', 'conv'),
+  strideOn: oneOf('1x1', '3x3'),
+  antiAlias: oneOf('none', 'mean', 'blur'),
+  shortcut: oneOf('projection', 'projectAll', 'pad', 'none'),
+  projection: oneOf('strided', 'averaged', '3x3'),
+  attention: oneOf('none', 'se', 'eca'),
+  seRatio: between(0, 2),
+  convBias: (value): value is boolean | 'stem' => flag(value) || value === 'stem',
+  epsilon: between(0, 1),
+  dropout: between(0, 1),
+  classes: whole(0, 1_000_000),
+  softmax: flag,
+  channels: whole16,
+  size: imageSize,
+  outputStride: (value): value is 32 | 16 | 8 => value === 32 || value === 16 || value === 8,
+  zeroInitLast: flag,
+  spelling: oneOf('torchvision', 'keras', 'keras2015'),
+};
+
+/** A setting that is not there is one that did not exist when the file was written: it is as torchvision has it. */
+function readConfig(json: unknown, refuse: (what: string) => never): ResNetConfig {
+  const found = asRecord(json) ?? refuse('has a config that is no object; the file is damaged, fetch it again');
+  const odd = Object.keys(found).find((key) => !Object.hasOwn(settings, key));
+  if (odd !== undefined)
+    refuse(`has the setting "${odd.slice(0, 60)}", which is not known; install a later version of residual`);
+  for (const [key, check] of Object.entries(settings))
+    if (found[key] !== undefined && !check(found[key]))
+      refuse(`has ${show(found[key])} for ${key}; the file is damaged or was changed by hand`);
+  return { ...family.resnet50, ...found };
+}
+
+/** Larger pictures than this would be a way to exhaust memory. */
+const side = whole(1, 8192);
+const filter = oneOf<Filter>('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos');
+const real = between(-1e9, 1e9);
+const reals = list<readonly number[]>([1, 64], real);
+
+type StepName = Step['step'];
+type Fields<S extends StepName> = Omit<Extract<Step, { step: S }>, 'step'>;
+
+/** What each field of each step of a plan must be. */
+const steps: { readonly [S in StepName]: { readonly [F in keyof Fields<S>]-?: Check<Fields<S>[F]> } } = {
+  decode: { as: oneOf('default', 'pillow') },
+  resizeShortSide: { size: side, filter },
+  resize: { height: side, width: side, filter },
+  centerCrop: { height: side, width: side },
+  reverseChannels: {},
+  scale: { factor: real, offset: real },
+  normalize: {
+    mean: reals,
+    deviation: list<readonly number[]>([1, 64], (value): value is number => real(value) && value !== 0),
+  },
+};
+
+const isStep: Check<Step> = (value): value is Step => {
+  const { step, ...fields } = asRecord(value) ?? {};
+  if (typeof step !== 'string' || !Object.hasOwn(steps, step)) return false;
+  const checks: Readonly<Record<string, Check<unknown>>> = steps[step as StepName];
+  const keys = Object.keys(checks);
+  return Object.keys(fields).length === keys.length && keys.every((key) => checks[key](fields[key]));
+};
+
+const isPlan = list<Plan>([1, 100], isStep);
+
+const isClass: Check<ClassLabel> = (value): value is ClassLabel => {
+  const { label, wnid, ...more } = asRecord(value) ?? {};
+  return text(label) && (wnid === undefined || text(wnid)) && !Object.keys(more).length;
+};
+
+const isClasses = list<readonly ClassLabel[]>([1, 1_000_000], isClass);
