@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { build, createModel, save } from 'residual';
+import { build, createModel, preset, save } from 'residual';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { residual, samples } from '../running.js';
 
@@ -29,7 +29,8 @@ beforeAll(async () => {
   process.env.RESIDUAL_CACHE = join(folder, 'cache');
   delete process.env.RESIDUAL_HUB;
   await mkdir(dirname(join(mirror, place)), { recursive: true });
-  const model = createModel(build('resnet18'), { architecture: 'resnet18', preprocess: 'torchvision', plan: [] });
+  const plan = preset('torchvision', { height: 224, width: 224 });
+  const model = createModel(build('resnet18'), { architecture: 'resnet18', preprocess: 'torchvision', plan });
   await save(model, join(mirror, place));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });

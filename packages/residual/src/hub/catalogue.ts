@@ -8,7 +8,7 @@ import { timmLacks } from '../models/timm.js';
 export const collections = ['torchvision', 'keras', 'microsoft', 'timm'] as const;
 export type Collection = (typeof collections)[number];
 
-/** Preprocessing that no preset has: short side to `size / crop`, centre crop, 0–1, statistics (timm, Hugging Face). */
+/** Preprocessing that no preset has: short side to `size / crop`, centre crop, 0–1, statistics (timm). */
 export interface CropPlan {
   /** Share of the resized picture that the crop keeps. */
   readonly crop: number;
@@ -115,7 +115,7 @@ export function planOf({ preprocess }: HubEntry, size: { readonly height: number
   const { crop, filter, mean, deviation } = preprocess;
   return [
     { step: 'decode', as: 'default' },
-    // timm cuts to whole pixels (timm/data/transforms_factory.py), and so does Hugging Face's ConvNextImageProcessor.
+    // timm cuts to whole pixels (timm/data/transforms_factory.py).
     { step: 'resizeShortSide', size: Math.floor(Math.max(size.height, size.width) / crop), filter },
     { step: 'centerCrop', ...size },
     { step: 'scale', factor: 1 / 255, offset: 0 },

@@ -21,6 +21,6 @@ export const microsoft: readonly HubEntry[] = depths.map(([depth, parameters]) =
   classes: 1000,
   size: 224,
   // preprocessor_config.json: ConvNextImageProcessor, size 224, crop_pct 0.875, resample 3 (bicubic).
-  preprocess: { crop: 0.875, filter: 'bicubic', mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] },
+  preprocess: 'torchvision-bicubic',
   metrics: [],
 }));

@@ -37,7 +37,7 @@ test('a published model brings its plan, classes, licence and source, and no gue
   expect(model.notes).toEqual([]);
   expect(model.record).toMatchObject({
     architecture: 'resnet18',
-    preprocess: 'custom',
+    preprocess: 'torchvision-bicubic',
     licence: 'Apache-2.0',
     source: url,
     about: "resnet18 by microsoft, ImageNet's 1000 classes; licence Apache-2.0",
