@@ -209,6 +209,14 @@ test('a cache that cannot be made is named', async () => {
   });
 });
 
+test('a cache that cannot be written is named', async () => {
+  const lock = join(folder.path, 'absent', 'x.lock');
+  await expect(locked(lock, undefined, async () => {})).rejects.toMatchObject({
+    code: 'FILE',
+    message: expect.stringContaining('(ENOENT); name another cache folder'),
+  });
+});
+
 describe('pruning', () => {
   const fill = async () => {
     server = await serve(file(body));

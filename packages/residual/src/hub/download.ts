@@ -307,6 +307,7 @@ function watchdog(milliseconds: number, caller: AbortSignal | undefined) {
   const abort = new AbortController();
   const fire = () => abort.abort();
   caller?.addEventListener('abort', fire, { once: true });
+  if (caller?.aborted) fire();
   let timer = setTimeout(fire, milliseconds);
   return {
     signal: abort.signal,

@@ -1,7 +1,7 @@
 import { link, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { aborted } from '../errors.js';
+import { aborted, ResidualError } from '../errors.js';
 
 /** A holder on another machine shows every ten seconds that it lives; after a minute without, it does not. */
 const beat = 10_000;
@@ -10,7 +10,7 @@ const dead = 60_000;
 /**
  * Does `work` while no other process, and no other call of this one, holds the lock `file`. One that ended without
  * removing it is noticed: at once on this machine, after a minute on another.
- * @throws ABORTED while waiting, and what `work` throws.
+ * @throws ABORTED while waiting, FILE when the lock cannot be written, and what `work` throws.
  */
 export async function locked<T>(file: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), token: Math.random() });
@@ -42,9 +42,15 @@ async function take(file: string, mine: string): Promise<boolean> {
     await handle.writeFile(mine);
     await handle.close();
     return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
+  } catch (cause) {
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    throw new ResidualError(
+      'FILE',
+      `${file}: it cannot be written (${code}); name another cache folder (RESIDUAL_CACHE)`,
+      { file, reason: code },
+      { cause },
+    );
   }
 }
 

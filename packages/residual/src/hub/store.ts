@@ -68,7 +68,9 @@ async function fetchInto(
       ? new ResidualError(error.code, error.message.replace(part, withoutSecrets(url)), error.details, { cause: error })
       : error;
   }
-  await rename(part, file);
+  await rename(part, file).catch((cause: NodeJS.ErrnoException) => {
+    throw new ResidualError('FILE', `${file}: it cannot be written (${cause.code})`, { file }, { cause });
+  });
   await rm(`${part}.json`, { force: true });
   const from = url === entry.url ? {} : { from: withoutSecrets(url) };
   const fetched = new Date().toISOString();

@@ -5,8 +5,9 @@ import { placeOf } from '../hub/cache.js';
 import { findEntry, type HubEntry } from '../hub/catalogue.js';
 import { file, serve } from '../hub/server.test.helper.js';
 import { initialise } from '../models/initialise.js';
-import { build } from '../models/resnet.js';
+import { build, family } from '../models/resnet.js';
 import { temporaryFolder } from '../testing.js';
+import { type DialectName, dialects } from '../weights/names.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { load } from './load.js';
 
@@ -17,11 +18,14 @@ const mirror = join(folder.path, 'mirror');
 
 // Hugging Face publishes no hash beside its files: random weights of the right shapes can stand for them.
 const { url } = (await findEntry('microsoft/resnet-18')) as HubEntry;
-const weights = weightsOf('resnet18');
+const weights = weightsOf('resnet18', 'huggingface');
 lay(url, weights);
 
-function weightsOf(architecture: string): Uint8Array {
-  return Buffer.concat([...safetensorsBytes(initialise(build(architecture)))]);
+function weightsOf(architecture: 'resnet18' | 'resnet18d', dialect: DialectName): Uint8Array {
+  const spelled = [...initialise(build(architecture))].map(
+    ([name, tensor]) => [dialects[dialect].spell(name, family[architecture]) as string, tensor] as const,
+  );
+  return Buffer.concat([...safetensorsBytes(new Map(spelled))]);
 }
 
 /** Puts a file where the mirror has what was published at an address. */
@@ -51,7 +55,7 @@ test('a published model brings its plan, classes, licence and source, and no gue
 
 test('one of timm’s with a network, a size and statistics of its own', async () => {
   const id = 'timm/resnet18d.ra4_e3600_r224_in1k';
-  lay(((await findEntry(id)) as HubEntry).url, weightsOf('resnet18d'));
+  lay(((await findEntry(id)) as HubEntry).url, weightsOf('resnet18d', 'timm'));
   await using model = await load(id, { cache, hub: mirror });
   expect(model.record.architecture).toBe('resnet18d');
   expect(model.record.plan.slice(1)).toEqual([
