@@ -94,7 +94,7 @@ export const classifyFlags = {
     help: 'published or bundled model (resnet50), or with -w an architecture',
     parse: text,
   },
-  weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file, or its folder: .pth .safetensors .h5 .keras', parse: text },
   part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
@@ -157,5 +157,23 @@ export const cacheFlags = {
   all: { help: 'prune: every file' },
   olderThan: { value: 'days', help: 'prune: files not used for so long', parse: number(0, 36_500) },
   to: { value: 'size', help: 'prune: the least recently used, until this much is left (500MB, 2GB)', parse: bytes },
+  json,
+} as const satisfies Flags;
+
+export const convertFlags = {
+  to: {
+    value: 'format',
+    help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
+    parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
+  },
+  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
+  preprocess: {
+    value: 'preset',
+    help: 'preprocessing for .residual and .onnx, where not the one guessed',
+    parse: text,
+  },
+  fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  force: { help: 'replace a file that is there' },
   json,
 } as const satisfies Flags;

@@ -42,6 +42,7 @@ export {
 } from './hub/catalogue.js';
 export { pruneCache, readCache } from './hub/hub.js';
 export type { CachedFile, CacheReport, HubOptions, HubProgress, Prune, Pruned } from './hub/options.js';
+export { parseNpy } from './image/npy.js';
 export type { PictureInput, Pixels } from './image/pixels.js';
 export type { Decoding, Filter, Plan, Step } from './image/plan.js';
 export { preset, presetNames } from './image/presets.js';
@@ -65,6 +66,7 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
@@ -75,3 +77,4 @@ export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
 export type { LoadReport } from './weights/assign.js';
+export type { TargetFormat } from './weights/write.js';

@@ -36,6 +36,8 @@ export interface LoadOptions extends EngineOptions, HubOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
   /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
   part?: string | undefined;
 }
@@ -52,8 +54,9 @@ export interface Understanding {
 
 /**
  * Loads a model: a bundled or a published model's name (`resnet50`, `keras/resnet50`, `timm/resnet50.a1_in1k`; fetched
- * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5).
- * Format, dialect and architecture of a file are read off the content.
+ * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5 and
+ * .keras), an index of shards, or the folder of either. Format, dialect and architecture of a file are read off the
+ * content.
  *
  * @param from `resnet50`, torchvision's best, when left out.
  * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE; for
@@ -135,10 +138,12 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, orig
     typeof origin?.preprocess === 'function' ? origin.preprocess({ height, width }) : origin?.preprocess;
   const { preprocess = published, decode } = options;
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
   const known = replace.size ? undefined : (origin?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -149,7 +154,7 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, orig
       ...(labels ? { classes: labels } : {}),
       ...source(origin ?? stored),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
@@ -184,7 +189,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
   if (found.described) {
-    const graph = found.described();
+    const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
     return { graph, naming, architecture: graph.name, ...config };
@@ -198,6 +203,16 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
   );
+}
+
+/** The network that a file describes; what is wrong with it is said of the file. */
+function described(build: () => Graph, file: string): Graph {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof ResidualError)) throw error;
+    throw new ResidualError(error.code, `${file}: ${error.message}`, { ...error.details, file }, { cause: error });
+  }
 }
 
 /** A network that is given as it is cannot be changed while its weights are loaded. */
@@ -275,7 +290,8 @@ function mismatch(file: string, graph: Graph, report: LoadReport, { architecture
   });
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL
