@@ -132,7 +132,10 @@ async function checkSaveInput(file: string, pictures: number): Promise<void> {
  * Where that cannot be had, no other is taken for it: the classes would change without a word.
  */
 async function open({ model, weights, labels, classes: _, ...options }: Options, context: Context): Promise<Model> {
-  const given = labels === undefined ? { warn: context.note } : { warn: context.note, labels: parseClasses(await readText(labels), labels) };
+  const given =
+    labels === undefined
+      ? { warn: context.note }
+      : { warn: context.note, labels: parseClasses(await readText(labels), labels) };
   if (weights !== undefined)
     return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });
   const { stop, ...hub } = await fetching(options, context);
