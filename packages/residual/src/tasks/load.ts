@@ -13,9 +13,10 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 import { misspelt, type Origin, originOf } from './origin.js';
@@ -50,6 +51,8 @@ export interface Understanding {
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
@@ -67,13 +70,14 @@ export async function load(from: CheckpointInput = defaultModel, options: LoadOp
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
   const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const beside = origin ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
     throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
   });
   try {
     const { network } = origin ?? {};
     const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
-    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin);
+    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
@@ -106,19 +110,37 @@ function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture || found.record) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(opened: Checkpoint, file: string, options: LoadOptions, origin?: Origin): Promise<Model> {
+async function fill(
+  opened: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  origin?: Origin,
+  sideFiles?: SideFiles,
+): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const { checkpoint } = chosen;
-  const found = understand(checkpoint, file);
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
-  const network = chooseNetwork(checkpoint, found, options, file);
+  const { beside } = found;
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
   const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
@@ -133,15 +155,18 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, orig
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
   const [, , height, width] = graph.inputs[0].shape;
-  const published =
-    typeof origin?.preprocess === 'function' ? origin.preprocess({ height, width }) : origin?.preprocess;
-  const { preprocess = published, decode } = options;
+  const { decode } = options;
+  const published = origin?.preprocess;
+  const planned = typeof published === 'function' ? published({ height, width }) : published;
+  const preprocess = options.preprocess ?? planned ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
   // Where labels are given, a note on those that are customary would mislead.
   const spoken = options.labels ? [] : notes;
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
-  const known = replace.size ? undefined : (origin?.classes ?? (await customary()));
+  const known = replace.size ? undefined : (origin?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
