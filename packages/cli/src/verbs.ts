@@ -44,6 +44,7 @@ export const verbs: readonly Verb[] = [
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
       'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
       'residual classify -w resnet50.pth --score --top 1 val/      val/tench/1.jpg, val/n01443537/2.jpg …',
+      'residual classify -w resnet50.pth input.npy              an array [N, 3, H, W], preprocessed already',
       'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
     ],
     load: () => import('./verbs/classify.js'),

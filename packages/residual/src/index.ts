@@ -30,6 +30,7 @@ export { drawing } from './graph/drawing.js';
 export { type Graph, inferShapes } from './graph/graph.js';
 export { foldBatchNorm } from './graph/passes.js';
 export { type Summary, summary } from './graph/summary.js';
+export { parseNpy } from './image/npy.js';
 export type { PictureInput, Pixels } from './image/pixels.js';
 export type { Decoding, Filter, Plan, Step } from './image/plan.js';
 export { preset, presetNames } from './image/presets.js';
