@@ -6,7 +6,7 @@ import type { AnyTensor } from '../tensor.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
 import { kerasLayers } from '../weights/keras-order.js';
-import { type Dialect, type DialectName, dialects } from '../weights/names.js';
+import { type Dialect, type DialectName, dialects, recogniseNames } from '../weights/names.js';
 import { ownSpelling } from '../weights/record.js';
 import { fileShape, fromParameter, misreading } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
@@ -50,7 +50,8 @@ export async function asItStands(
     notes.push(
       `left out ${dropped.length} tensors that stand beside the network: ${dropped.slice(0, 3).join(', ')}${dropped.length > 3 ? ', …' : ''}`,
     );
-  const dialect = naming?.dialect ?? record?.dialect;
+  // Where the sign of a dialect stood before the names, what is left is spelled as others spell it.
+  const dialect = recogniseNames([...tensors.keys()])?.dialect ?? record?.dialect;
   return { tensors, metadata: {}, dropped, notes, ...(dialect !== undefined && { dialect }) };
 }
 
@@ -154,7 +155,13 @@ function byOwnNames(names: readonly string[], tensors: ReadonlyMap<string, AnyTe
     // A layer's name may begin another's: the longer one has it.
     let end = name.lastIndexOf('/');
     while (end > 0 && !owned.has(name.slice(0, end))) end = name.lastIndexOf('/', end - 1);
-    owned.get(name.slice(0, end))?.push({ name: name.slice(end + 1), tensor });
+    const layer = owned.get(name.slice(0, end));
+    if (!layer)
+      throw new ResidualError(
+        'WEIGHTS_MISMATCH',
+        `tensor ${name} stands below none of the file's layers; write .safetensors`,
+      );
+    layer.push({ name: name.slice(end + 1), tensor });
   }
   return names.map((name) => ({ name, weights: owned.get(name) ?? [] }));
 }

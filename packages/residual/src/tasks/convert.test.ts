@@ -230,6 +230,14 @@ describe('a network saved here is spelled as others spell it', () => {
     },
   );
 
+  test('a sign that stood before the names goes with them', async () => {
+    const done = await convert(at('moco.pth'), at('moco.plain.safetensors'));
+    expect(done).toMatchObject({
+      dialect: 'torchvision',
+      notes: ['took "module.encoder_q." off the names of the tensors'],
+    });
+  });
+
   test('without being told, as its own code base: timm’s, where its names say more than torchvision’s', async () => {
     const source = await saved('ecaresnet50d', { ...small, stemWidth: 4 });
     expect(await convert(source, at('native.pth'))).toMatchObject({ dialect: 'timm' });

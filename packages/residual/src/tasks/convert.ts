@@ -102,7 +102,7 @@ async function throughFile(
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
-    const recorded = format === 'residual' ? await recordFor(from, wanted ?? ownSpelling, options) : undefined;
+    const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
       metadata: recorded?.metadata ?? headerTexts(checkpoint),
