@@ -1,6 +1,7 @@
 import type { Context } from './context.js';
 import {
   classifyFlags,
+  compareFlags,
   convertFlags,
   type Flags,
   inspectFlags,
@@ -94,6 +95,19 @@ export const verbs: readonly Verb[] = [
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
     ],
     load: () => import('./verbs/convert.js'),
+  }),
+  verb({
+    name: 'compare',
+    args: '[picture]',
+    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    flags: compareFlags,
+    examples: [
+      'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',
+      'residual compare -w resnet50.pth --against-preprocess caffe photo.jpg',
+      'residual compare -w resnet50.pth --against-engine reference photo.jpg',
+      'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
+    ],
+    load: () => import('./verbs/compare.js'),
   }),
   verb({
     name: 'doctor',

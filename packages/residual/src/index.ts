@@ -54,6 +54,16 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export {
+  type Cause,
+  type ComparedSide,
+  type CompareOptions,
+  type Comparison,
+  compare,
+  defaultTolerance,
+  type Station,
+} from './tasks/compare.js';
+export { isRecording } from './tasks/compare-recorded.js';
 export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';

@@ -12,9 +12,10 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
@@ -48,6 +49,8 @@ export interface Understanding {
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
@@ -66,10 +69,11 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   if (record === undefined && typeof from === 'string') refuseNames(from);
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
+  const beside = record ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    return await fill(checkpoint, file, options, record, beside);
   } finally {
     await checkpoint.close();
   }
@@ -96,19 +100,37 @@ function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture || found.record) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(
+  opened: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  record?: BundledModel,
+  sideFiles?: SideFiles,
+): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const { checkpoint } = chosen;
-  const found = understand(checkpoint, file);
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
-  const network = chooseNetwork(checkpoint, found, options, file);
+  const { beside } = found;
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
   const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
@@ -123,12 +145,16 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
+  const [, , height, width] = graph.inputs[0].shape;
+  const { decode } = options;
+  const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
   // Where labels are given, a note on those that are customary would mislead.
   const spoken = options.labels ? [] : notes;
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
-  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
