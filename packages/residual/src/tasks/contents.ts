@@ -123,10 +123,12 @@ export function kerasContent(
   { tensors }: Pick<Content, 'tensors'>,
 ): KerasContent {
   const { layer_names: names, model_config: config, backend, keras_version: version } = checkpoint.metadata;
-  if (checkpoint.format === 'keras-h5' && Array.isArray(names)) {
+  const layersOfFile =
+    checkpoint.format === 'keras-h5' && Array.isArray(names) ? byOwnNames(names as string[], tensors) : undefined;
+  if (layersOfFile) {
     const texts = { backend, keras_version: version, model_config: config && JSON.stringify(config) };
     return {
-      layers: byOwnNames(names as string[], tensors),
+      layers: layersOfFile,
       attributes: Object.fromEntries(
         Object.entries(texts).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
       ),
@@ -148,19 +150,18 @@ export function kerasContent(
   return { layers, attributes: kerasAttributes(naming.dialect) };
 }
 
-/** Layers in the file's own order; each weight's name begins with its layer's. */
-function byOwnNames(names: readonly string[], tensors: ReadonlyMap<string, AnyTensor>): KerasContent['layers'] {
+/** Layers in the file's own order, where each weight's name begins with its layer's: not so in models within models. */
+function byOwnNames(
+  names: readonly string[],
+  tensors: ReadonlyMap<string, AnyTensor>,
+): KerasContent['layers'] | undefined {
   const owned = new Map<string, { name: string; tensor: AnyTensor }[]>(names.map((name) => [name, []]));
   for (const [name, tensor] of tensors) {
     // A layer's name may begin another's: the longer one has it.
     let end = name.lastIndexOf('/');
     while (end > 0 && !owned.has(name.slice(0, end))) end = name.lastIndexOf('/', end - 1);
     const layer = owned.get(name.slice(0, end));
-    if (!layer)
-      throw new ResidualError(
-        'WEIGHTS_MISMATCH',
-        `tensor ${name} stands below none of the file's layers; write .safetensors`,
-      );
+    if (!layer) return undefined;
     layer.push({ name: name.slice(end + 1), tensor });
   }
   return names.map((name) => ({ name, weights: owned.get(name) ?? [] }));
