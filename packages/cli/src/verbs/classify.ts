@@ -133,7 +133,7 @@ async function open(
   if (weights === undefined && model === undefined)
     throw new ResidualError(
       'ARGUMENT',
-      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5), or --model resnet8-cifar10, the bundled model with its ten classes',
+      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes',
     );
   if (weights === undefined) return load(model as string, { ...options, ...given });
   return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });
