@@ -81,7 +81,7 @@ export const json = { help: 'print JSON for programs; errors too, on stderr' } a
 
 export const classifyFlags = {
   model: { value: 'name', short: 'm', help: 'architecture or bundled model; see `residual models`', parse: text },
-  weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file, or its folder: .pth .safetensors .h5 .keras', parse: text },
   part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
@@ -146,5 +146,23 @@ export type Shell = (typeof shells)[number];
 
 export const inspectFlags = {
   tensors: { help: 'list every tensor' },
+  json,
+} as const satisfies Flags;
+
+export const convertFlags = {
+  to: {
+    value: 'format',
+    help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
+    parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
+  },
+  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
+  preprocess: {
+    value: 'preset',
+    help: 'preprocessing for .residual and .onnx, where not the one guessed',
+    parse: text,
+  },
+  fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  force: { help: 'replace a file that is there' },
   json,
 } as const satisfies Flags;

@@ -91,21 +91,25 @@ function attention(stages: number, shapeOf: ShapeOf): Partial<ResNetConfig> {
 
 function kerasConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined {
   if (naming.dialect === 'keras2015') {
+    const width = shapeOf('conv1.weight')?.[0] ?? 64;
     const classifier = [...naming.tensors.keys()].find((name) => /^fc\d+\.weight$/.test(name));
     return {
       ...family['keras2015-resnet50'],
       depths: countLetters(naming),
-      width: shapeOf('conv1.weight')?.[0] ?? 64,
+      width,
+      widthPerGroup: width,
       channels: shapeOf('conv1.weight')?.[1] ?? 3,
       classes: classifier ? (shapeOf(classifier)?.[0] ?? 0) : 0,
     };
   }
+  const width = shapeOf('conv1_conv.weight')?.[0] ?? 64;
   const v2 = naming.tensors.has('post_bn.weight');
   const depths = countBlocks(naming, /^conv(\d+)_block(\d+)_1_conv\.weight$/);
   return {
     ...family[v2 ? 'keras-resnet50v2' : 'keras-resnet50'],
     depths,
-    width: shapeOf('conv1_conv.weight')?.[0] ?? 64,
+    width,
+    widthPerGroup: width,
     channels: shapeOf('conv1_conv.weight')?.[1] ?? 3,
     classes: shapeOf('predictions.weight')?.[0] ?? 0,
   };
@@ -135,9 +139,13 @@ const incidental: readonly (keyof ResNetConfig)[] = [
 ];
 
 function familyName(config: ResNetConfig): FamilyName | undefined {
-  const settings = Object.keys(config) as (keyof ResNetConfig)[];
   for (const [name, row] of Object.entries(family))
-    if (settings.every((key) => incidental.includes(key) || String(row[key]) === String(config[key])))
-      return name as FamilyName;
+    if (!differingSettings(config, row).length) return name as FamilyName;
   return undefined;
+}
+
+/** The settings in which two members of the family are different networks. */
+export function differingSettings(a: ResNetConfig, b: ResNetConfig): readonly (keyof ResNetConfig)[] {
+  const settings = Object.keys(a) as (keyof ResNetConfig)[];
+  return settings.filter((key) => !incidental.includes(key) && String(a[key]) !== String(b[key]));
 }
