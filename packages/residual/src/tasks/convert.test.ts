@@ -316,6 +316,26 @@ test('a bundled model by its name', async () => {
   expect(existsSync(at('bundled.onnx'))).toBe(true);
 });
 
+test('an ONNX model becomes the same network with its record, and one again', async () => {
+  const graph = build('resnet18', small);
+  const labels = ['a', 'b', 'c', 'd', 'e'].map((label) => ({ label }));
+  writeFileSync(at('before.safetensors'), Buffer.concat([...safetensorsBytes(noiseWeights(graph, 4))]));
+  await convert(at('before.safetensors'), at('through.onnx'), { labels, preprocess: 'torchvision-v2' });
+  const told = await convert(at('through.onnx'), at('through.residual'));
+  expect(told).toMatchObject({ dialect: 'residual', dropped: [] });
+  await using model = await load(at('through.residual'));
+  expect(model.record).toMatchObject({ classes: labels, preprocess: 'torchvision-v2' });
+  const logits = await logitsOf(at('before.safetensors'));
+  expect(await logitsOf(at('through.onnx'))).toEqual(logits);
+  expect(await logitsOf(at('through.residual'))).toEqual(logits);
+  await convert(at('through.residual'), at('again.onnx'));
+  expect(await logitsOf(at('again.onnx'))).toEqual(logits);
+  // Its weights have kept torchvision's names.
+  const alone = await convert(at('through.onnx'), at('alone.pth'));
+  expect(alone.notes.join()).toContain('no place for the network of the ONNX model');
+  expect(await contents(at('alone.pth'))).toEqual(await contents(at('before.safetensors')));
+});
+
 test('labels and preprocessing go into the record', async () => {
   writeFileSync(
     at('plain.safetensors'),

@@ -93,9 +93,10 @@ async function throughFile(
     const { checkpoint } = chosen;
     const found = understand(checkpoint, file);
     const own = found.record?.dialect === ownSpelling;
-    const spelling = own ? ownSpelling : found.naming?.dialect;
+    // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
+    const spelling = own || checkpoint.network ? ownSpelling : found.naming?.dialect;
     const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
-    const alike = wanted === spelling && canStand(checkpoint, format, found);
+    const alike = wanted === spelling && !checkpoint.network && canStand(checkpoint, format, found);
     if (!alike) {
       const beside = { found, notes: lost(checkpoint, found, format) };
       return await throughModel(from, format, wanted, options, beside);
@@ -162,6 +163,10 @@ function headerTexts({ format, metadata }: Checkpoint): Record<string, string> {
 /** What the source says and the new file cannot. */
 function lost(checkpoint: Checkpoint, { record, described }: Understanding, format: ContainerName): string[] {
   const notes: string[] = [];
+  if (checkpoint.network && format !== 'residual')
+    notes.push(
+      `a ${containers[format].endings[0]} file has no place for the network of the ONNX model; .residual keeps it`,
+    );
   if (record && format !== 'residual' && format !== 'safetensors')
     notes.push(
       `a ${containers[format].endings[0]} file has no place for preprocessing, classes and licence; they were left out`,
