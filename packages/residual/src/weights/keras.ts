@@ -59,6 +59,7 @@ export async function openKeras(source: ByteSource, patience = 60_000, archive?:
       format: archive ? 'keras-archive' : 'keras-h5',
       reason: archive?.reason ?? listing.reason,
       tensors: new Map(tensors.map(({ name, dtype, shape }) => [name, { dtype, shape }])),
+      ...(listing.variables && !archive && ![...listing.variables.values()].some((name) => name) && { numbered: true }),
       metadata: { ...listing.metadata, ...archive?.metadata },
       async read(name) {
         const tensor = byName.get(name);
