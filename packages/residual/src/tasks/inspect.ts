@@ -5,7 +5,8 @@ import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, type Part } from '../weights/parts.js';
-import { understand } from './load.js';
+import { readSideFiles } from '../weights/side-files.js';
+import { understand, withSideFiles } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
 export interface Inspection {
@@ -24,6 +25,8 @@ export interface Inspection {
   /** The network these tensors were made for; absent when it is none we know. */
   readonly architecture?: string;
   readonly classes?: number;
+  /** The files beside the weights that were heard on the network: `config.json of timm`. */
+  readonly beside?: string;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
   /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
@@ -49,7 +52,10 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
-    const { naming, architecture, described, record } = understand(taken);
+    const { naming, architecture, described, record, beside } = withSideFiles(
+      understand(taken),
+      await readSideFiles(from),
+    );
     const graph = architecture ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -72,6 +78,7 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: naming?.prefix ?? '',
       ...(name === undefined ? {} : { architecture: name }),
+      ...(beside && { beside: beside.from }),
       ...(architecture ? { classes: architecture.config.classes } : {}),
       parameters: count(false),
       statistics: count(true),

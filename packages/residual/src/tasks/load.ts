@@ -13,9 +13,10 @@ import { numberedNaming } from '../weights/keras-numbered.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
 
@@ -35,6 +36,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
   /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
   part?: string | undefined;
 }
@@ -47,6 +50,8 @@ export interface Understanding {
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
@@ -65,10 +70,11 @@ export async function load(from: CheckpointInput, options: LoadOptions = {}): Pr
   if (record === undefined && typeof from === 'string') refuseNames(from);
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
+  const beside = record ? undefined : await readSideFiles(from);
   const checkpoint = await openCheckpoint(record ? record.weights : from);
   try {
     const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    return await fill(checkpoint, file, options, record, beside);
   } finally {
     await checkpoint.close();
   }
@@ -95,19 +101,37 @@ function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture || found.record) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(
+  opened: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  record?: BundledModel,
+  sideFiles?: SideFiles,
+): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const { checkpoint } = chosen;
-  const found = understand(checkpoint, file);
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
-  const network = chooseNetwork(checkpoint, found, options, file);
+  const { beside } = found;
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
   const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = record ? { ...network.graph, name: architecture } : network.graph;
@@ -122,12 +146,18 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
+  const [, , height, width] = graph.inputs[0].shape;
+  const { decode } = options;
+  const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
-  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
+  const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -138,7 +168,7 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       ...(labels ? { classes: labels } : {}),
       ...origin(record ?? stored),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
@@ -292,7 +322,8 @@ function refuseNames(from: string): void {
   if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL

@@ -22,7 +22,7 @@ export function recogniseArchitecture(naming: Naming, shapeOf: ShapeOf): Archite
   const [only, ...others] = name === undefined ? lookalikes(config) : [];
   if (only !== undefined && !others.length)
     return { name: only, config: { ...config, antiAlias: family[only].antiAlias } };
-  return { name: name ?? `resnet of ${config.depths.join(', ')} ${config.block} blocks`, config };
+  return { name: nameOf(config), config };
 }
 
 /** Members of the family that have the same tensors: all that differs is what is put against aliasing. */
@@ -91,21 +91,25 @@ function attention(stages: number, shapeOf: ShapeOf): Partial<ResNetConfig> {
 
 function kerasConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined {
   if (naming.dialect === 'keras2015') {
+    const width = shapeOf('conv1.weight')?.[0] ?? 64;
     const classifier = [...naming.tensors.keys()].find((name) => /^fc\d+\.weight$/.test(name));
     return {
       ...family['keras2015-resnet50'],
       depths: countLetters(naming),
-      width: shapeOf('conv1.weight')?.[0] ?? 64,
+      width,
+      widthPerGroup: width,
       channels: shapeOf('conv1.weight')?.[1] ?? 3,
       classes: classifier ? (shapeOf(classifier)?.[0] ?? 0) : 0,
     };
   }
+  const width = shapeOf('conv1_conv.weight')?.[0] ?? 64;
   const v2 = naming.tensors.has('post_bn.weight');
   const depths = countBlocks(naming, /^conv(\d+)_block(\d+)_1_conv\.weight$/);
   return {
     ...family[v2 ? 'keras-resnet50v2' : 'keras-resnet50'],
     depths,
-    width: shapeOf('conv1_conv.weight')?.[0] ?? 64,
+    width,
+    widthPerGroup: width,
     channels: shapeOf('conv1_conv.weight')?.[1] ?? 3,
     classes: shapeOf('predictions.weight')?.[0] ?? 0,
   };
@@ -134,10 +138,16 @@ const incidental: readonly (keyof ResNetConfig)[] = [
   'softmax',
 ];
 
-function familyName(config: ResNetConfig): FamilyName | undefined {
-  const settings = Object.keys(config) as (keyof ResNetConfig)[];
-  for (const [name, row] of Object.entries(family))
-    if (settings.every((key) => incidental.includes(key) || String(row[key]) === String(config[key])))
-      return name as FamilyName;
-  return undefined;
+/** The member of the family that a configuration is. */
+export const familyName = (config: ResNetConfig): FamilyName | undefined =>
+  (Object.keys(family) as FamilyName[]).find((name) => !differingSettings(config, family[name]).length);
+
+/** What a network is called: as the family calls it, or what it is made of. */
+export const nameOf = (config: ResNetConfig): string =>
+  familyName(config) ?? `resnet of ${config.depths.join(', ')} ${config.block} blocks`;
+
+/** The settings in which two members of the family are different networks. */
+export function differingSettings(a: ResNetConfig, b: ResNetConfig): readonly (keyof ResNetConfig)[] {
+  const settings = Object.keys(a) as (keyof ResNetConfig)[];
+  return settings.filter((key) => !incidental.includes(key) && String(a[key]) !== String(b[key]));
 }
