@@ -1,6 +1,6 @@
 import type { Graph } from '../graph/graph.js';
 import type { OpName } from '../graph/ops.js';
-import { kerasLayers } from './keras-layers.js';
+import { kerasLayers } from './keras-order.js';
 import { applyNames, type Naming } from './names.js';
 
 /** Keras' classes by our ops, in snake case, and their variables in the order of our parameters. */
