@@ -311,7 +311,7 @@ function newHead(
   if (options.newHead) return new Set(parameters.map((p) => p.name));
   const source = naming.tensors.get(parameters[0]?.name ?? '');
   const shape = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
-  const inFile = shape && parameterShape(shape, naming.layout)[0];
+  const inFile = shape && (naming.arrange?.get(parameters[0].name)?.shape ?? parameterShape(shape, naming.layout))[0];
   if (inFile === options.classes) return none;
   throw new ResidualError(
     'CLASSES',
