@@ -2,7 +2,14 @@ import { ResidualError } from '../errors.js';
 import { type AnyTensor, bytesPerElement, type DataOf, type DType, type Shape, sizeOf } from '../tensor.js';
 import type { ByteSource } from './source.js';
 
-export type WeightFormat = 'torch-zip' | 'torch-legacy' | 'torch-tar' | 'safetensors' | 'keras-h5' | 'keras-archive';
+export type WeightFormat =
+  | 'torch-zip'
+  | 'torch-legacy'
+  | 'torch-tar'
+  | 'numpy-pickle'
+  | 'safetensors'
+  | 'keras-h5'
+  | 'keras-archive';
 
 /** One tensor of a weight file's table of contents. */
 export interface TensorInfo {
