@@ -79,9 +79,10 @@ keras(place('keras-h5', 'latest'), libver='latest')
 dense = {'module': 'keras.layers', 'class_name': 'Dense', 'registered_name': None,
          'config': {'name': 'dense', 'units': 3, 'use_bias': True, 'activation': 'linear'}}
 start = {'module': 'keras.layers', 'class_name': 'InputLayer', 'registered_name': None,
-         'config': {'name': 'input', 'batch_shape': [None, 4], 'dtype': 'float32'}}
+         'config': {'name': 'input', 'batch_shape': [None, 2, 2, 1], 'dtype': 'float32'}}
+flat = {'module': 'keras.layers', 'class_name': 'Flatten', 'registered_name': None, 'config': {'name': 'flatten'}}
 config = {'module': 'keras', 'class_name': 'Sequential', 'registered_name': 'Sequential',
-          'config': {'name': 'sequential', 'layers': [start, dense]}}
+          'config': {'name': 'sequential', 'layers': [start, flat, dense]}}
 inner = io.BytesIO()
 with h5py.File(inner, 'w') as file:
     file['layers/dense/vars/0'] = np.arange(12, dtype='f4').reshape(4, 3)

@@ -129,7 +129,7 @@ async function readerOf(reader, folder) {
     if (/[\r\n]/.test(error.message) || error.message.length > 2000) throw new Error(`message: ${error.message}`);
     return 'refused';
   };
-  if (reader === 'keras-h5') {
+  if (reader.startsWith('keras')) {
     const { startThread } = await import(new URL('thread/thread.js', library));
     const thread = startThread(new URL('weights/keras.test.worker.js', library), { interruptible: true });
     return async (bytes) => {

@@ -45,8 +45,8 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
         'residual cl\t',
         'residual classify --en\t',
         'residual classify --engine ref\t',
-        'residual classify --preprocess torchvision-\t',
-        'residual classify --model wide_resnet5\t',
+        'residual classify --preprocess torchvision-v\t',
+        'residual classify --model resnet8-c\t',
         'residual classify -w weig\t',
         'residual classify weig\t',
         'residual help insp\t',
@@ -58,7 +58,7 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
       '[classify][--engine]',
       '[classify][--engine][reference]',
       '[classify][--preprocess][torchvision-v2]',
-      '[classify][--model][wide_resnet50_2]',
+      '[classify][--model][resnet8-cifar10]',
       '[classify][-w][weights.pth]',
       '[classify][weights.pth]',
       '[help][inspect]',
@@ -92,7 +92,7 @@ describe('fish', () => {
     expect(complete('residual cl')).toEqual(['classify\tsay what photographs show: files, folders or globs']);
     expect(words('residual classify --en')).toEqual(['--engine']);
     expect(words('residual classify --engine ').sort()).toEqual(['auto', 'onednn', 'onnx', 'reference']);
-    expect(words('residual classify --model wide_resnet5')).toEqual(['wide_resnet50_2']);
+    expect(words('residual classify --model resnet8-c')).toEqual(['resnet8-cifar10']);
     expect(words('residual classify -w weig')).toEqual(['weights.pth']);
     expect(words('residual classify weig')).toEqual(['weights.pth']);
     expect(words('residual doctor weig')).toEqual(['']);

@@ -43,26 +43,27 @@ const helpRow: VerbRow = {
   files: false,
 };
 
-function rowOf({ name, summary, args, words = [], flags }: Verb, known: KnownWords): VerbRow {
-  const takesModel = args === '<model>';
+function rowOf({ name, summary, args, words, flags }: Verb, known: KnownWords): VerbRow {
+  const isModel = /model|name/.test(args);
   const own = Object.entries<Flag>(flags).map(([key, flag]) => flagOf(key, flag, known));
   const help = { names: ['--help', '-h'], help: 'print this help', valued: false, words: [], files: false };
   return {
     name,
     summary,
     flags: [...own, help],
-    words: takesModel ? known.models : words,
-    files: takesModel || /pictures|weights|file/.test(args),
+    words: words ?? (isModel ? known.models : []),
+    // Arguments are files (a model may be one) but where they are words or names.
+    files: args !== '' && words === undefined && !/name/.test(args),
   };
 }
 
 function flagOf(key: string, { short, value, help, parse }: Flag, known: KnownWords): FlagRow {
-  const byKey: Record<string, readonly string[]> = { model: known.models, preprocess: known.presets };
+  const names = value === 'preset' ? known.presets : /model$/i.test(key) ? known.models : [];
   return {
     names: [flagName(key), ...(short ? [`-${short}`] : [])],
     help,
     valued: value !== undefined,
-    words: parse?.words ?? byKey[key] ?? [],
+    words: parse?.words ?? names,
     files: value === 'file' || value === 'folder' || value === 'names', // names may stand in a file
   };
 }

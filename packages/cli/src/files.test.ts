@@ -50,7 +50,7 @@ test('a text is read whole; what has no end or is too long for a text is refused
   execFileSync('mkfifo', [pipe]);
   await symlink(circle, circle);
   for (const [path, message] of [
-    [file, `${file}: 16000001 bytes are too many for a text; the limit is 16000000, check the path`],
+    [file, `${file}: 16000001 bytes are too many for this; the limit is 16000000, check the path`],
     [pipe, `${pipe}: cannot be read: it is no ordinary file`],
     ['/dev/zero', '/dev/zero: cannot be read: it is no ordinary file'],
     [circle, `${circle}: cannot be read: its symbolic links lead in a circle`],

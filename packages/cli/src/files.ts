@@ -5,23 +5,26 @@ import { ResidualError } from 'residual/errors';
 const longestText = 16e6;
 
 /** The text of a file. @throws FILE, also for what is no ordinary file and for more than 16 MB. */
-export async function readText(file: string): Promise<string> {
+export const readText = async (file: string): Promise<string> => (await readBytes(file, longestText)).toString('utf8');
+
+/** The bytes of a file. @throws FILE, also for what is no ordinary file and for more than `longest` bytes. */
+export async function readBytes(file: string, longest: number): Promise<Buffer> {
   try {
     // Before it is opened: to open a pipe is to wait for its writer, and a device has no end.
     const stats = await stat(file);
     if (stats.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
     if (!stats.isFile()) throw new ResidualError('FILE', `${file}: cannot be read: it is no ordinary file`, { file });
-    if (stats.size > longestText)
+    if (stats.size > longest)
       throw new ResidualError(
         'FILE',
-        `${file}: ${stats.size} bytes are too many for a text; the limit is ${longestText}, check the path`,
+        `${file}: ${stats.size} bytes are too many for this; the limit is ${longest}, check the path`,
         { file },
       );
     const handle = await open(file);
     try {
       // No more than was there when it was looked at, should it grow.
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(stats.size), 0, stats.size, 0);
-      return buffer.toString('utf8', 0, bytesRead);
+      return buffer.subarray(0, bytesRead);
     } finally {
       await handle.close();
     }

@@ -81,7 +81,7 @@ export const json = { help: 'print JSON for programs; errors too, on stderr' } a
 
 export const classifyFlags = {
   model: { value: 'name', short: 'm', help: 'architecture or bundled model; see `residual models`', parse: text },
-  weights: { value: 'file', short: 'w', help: 'weight file: .pth .pt .th .safetensors .h5', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file, or its folder: .pth .safetensors .h5 .keras', parse: text },
   part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
@@ -115,6 +115,24 @@ export const classifyFlags = {
   json,
 } as const satisfies Flags;
 
+const engineNames = oneOf('auto', 'onnx', 'onednn', 'reference');
+const decodings = oneOf('default', 'pillow');
+
+export const compareFlags = {
+  model: { value: 'name', short: 'm', help: 'architecture or bundled model of the first side, a', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file of a', parse: text },
+  against: { value: 'file', help: 'weights, or recorded activations, of the other side, b; those of a', parse: text },
+  againstModel: { value: 'name', help: 'architecture to put the weights of b into', parse: text },
+  preprocess: { value: 'preset', help: 'preprocessing of a, where not the one of its weights', parse: text },
+  againstPreprocess: { value: 'preset', help: 'preprocessing of b', parse: text },
+  decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: decodings },
+  againstDecode: { value: 'how', help: 'the same for b', parse: decodings },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  againstEngine: { value: 'name', help: 'engine of b; that of a when left out', parse: engineNames },
+  tolerance: { value: 't', help: 'relative difference that counts as none', parse: number(0, 0.999), preset: 1e-4 },
+  json,
+} as const satisfies Flags;
+
 export const summaryFlags = {
   classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
   size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },
@@ -128,5 +146,23 @@ export type Shell = (typeof shells)[number];
 
 export const inspectFlags = {
   tensors: { help: 'list every tensor' },
+  json,
+} as const satisfies Flags;
+
+export const convertFlags = {
+  to: {
+    value: 'format',
+    help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
+    parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
+  },
+  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
+  preprocess: {
+    value: 'preset',
+    help: 'preprocessing for .residual and .onnx, where not the one guessed',
+    parse: text,
+  },
+  fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  force: { help: 'replace a file that is there' },
   json,
 } as const satisfies Flags;

@@ -1,5 +1,15 @@
 import type { Context } from './context.js';
-import { classifyFlags, type Flags, inspectFlags, json, type OptionsOf, shells, summaryFlags } from './flags.js';
+import {
+  classifyFlags,
+  compareFlags,
+  convertFlags,
+  type Flags,
+  inspectFlags,
+  json,
+  type OptionsOf,
+  shells,
+  summaryFlags,
+} from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
 type Run<Options> = (args: readonly string[], options: Options, context: Context) => Promise<number>;
@@ -35,6 +45,7 @@ export const verbs: readonly Verb[] = [
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
       'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
       'residual classify -w resnet50.pth --score --top 1 val/      val/tench/1.jpg, val/n01443537/2.jpg …',
+      'residual classify -w resnet50.pth input.npy              an array [N, 3, H, W], preprocessed already',
       'residual classify -w resnet50.pth --explain-preprocessing --save-input seen.png photo.jpg',
     ],
     load: () => import('./verbs/classify.js'),
@@ -71,6 +82,32 @@ export const verbs: readonly Verb[] = [
       'residual inspect --json *.pth',
     ],
     load: () => import('./verbs/inspect.js'),
+  }),
+  verb({
+    name: 'convert',
+    args: '<from> <to>',
+    summary: 'write weights in another format: .residual .safetensors .pth .h5 .onnx',
+    flags: convertFlags,
+    examples: [
+      'residual convert resnet50.pth resnet50.safetensors    every tensor as it is',
+      'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
+      'residual convert resnet50.pth resnet50.onnx           to run it anywhere',
+      'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
+    ],
+    load: () => import('./verbs/convert.js'),
+  }),
+  verb({
+    name: 'compare',
+    args: '[picture]',
+    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    flags: compareFlags,
+    examples: [
+      'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',
+      'residual compare -w resnet50.pth --against-preprocess caffe photo.jpg',
+      'residual compare -w resnet50.pth --against-engine reference photo.jpg',
+      'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
+    ],
+    load: () => import('./verbs/compare.js'),
   }),
   verb({
     name: 'doctor',

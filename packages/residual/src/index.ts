@@ -30,6 +30,7 @@ export { drawing } from './graph/drawing.js';
 export { type Graph, inferShapes } from './graph/graph.js';
 export { foldBatchNorm } from './graph/passes.js';
 export { type Summary, summary } from './graph/summary.js';
+export { parseNpy } from './image/npy.js';
 export type { PictureInput, Pixels } from './image/pixels.js';
 export type { Decoding, Filter, Plan, Step } from './image/plan.js';
 export { preset, presetNames } from './image/presets.js';
@@ -53,6 +54,17 @@ export {
   resnet152,
 } from './models/resnet.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
+export {
+  type Cause,
+  type ComparedSide,
+  type CompareOptions,
+  type Comparison,
+  compare,
+  defaultTolerance,
+  type Station,
+} from './tasks/compare.js';
+export { isRecording } from './tasks/compare-recorded.js';
+export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
 export { type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
@@ -63,3 +75,4 @@ export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';
 export type { LoadReport } from './weights/assign.js';
+export type { TargetFormat } from './weights/write.js';

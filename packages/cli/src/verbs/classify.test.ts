@@ -96,6 +96,17 @@ test('labels must be as many as the classes', async () => {
   expect({ status, err }).toEqual({ status: 2, err: expect.stringMatching(/^residual: \[CLASSES\] .*10.*2/) });
 });
 
+test('a device that cannot compute here: what it lacks, and what to do', async () => {
+  const { status, err } = await residual('classify', ...bundled, '--device', 'cuda', cat);
+  if (status === 0) return; // A machine that can.
+  expect({ status, err }).toEqual({
+    status: 1,
+    err: expect.stringMatching(
+      /\[ENGINE\] onnxruntime.* (cannot compute on the device "cuda" of this machine \(.*\); install .* or use the device "cpu"|has no device "cuda" here; it has: .*)\n$/,
+    ),
+  });
+});
+
 test('a subset of the labels is told apart from a wrong list', async () => {
   const { err } = await residual('classify', ...bundled, '--labels', join(folder, 'two.txt'), cat);
   expect(err).toContain('they are a subset of its classes: to choose among these');

@@ -17,6 +17,7 @@ import { checkWritable, readText, writeWhole } from '../files.js';
 import type { classifyFlags, OptionsOf } from '../flags.js';
 import { expandInputs } from '../inputs.js';
 import { startProgress } from '../progress.js';
+import { isArray, rowsOf } from '../rows.js';
 import { print, printable, wantsColor, widthOf } from '../terminal.js';
 
 type Options = OptionsOf<typeof classifyFlags>;
@@ -30,9 +31,10 @@ export async function run(args: readonly string[], options: Options, { signal, r
   for (const error of errors) report(error);
   if (files.length === 0) return 1;
   if (options.saveInput !== undefined) await checkSaveInput(options.saveInput, files.length);
+  checkArrays(files, options, note);
 
   classify.warm();
-  await using model = await open(options);
+  await using model = await open(options, note);
   for (const text of model.notes) note(text);
   if (options.json && model.record.about !== undefined) note(aboutModel(model));
   const classes = classesOf(model);
@@ -41,23 +43,25 @@ export async function run(args: readonly string[], options: Options, { signal, r
   const write = options.json ? json : chart(model);
   const progress = await startProgress(files.length);
   let failed = errors.length;
-  let [place, right] = [0, 0];
+  let [done, answered, right] = [-1, 0, 0];
   try {
-    for await (const { file, predictions, error } of classify.each(model, files, {
+    for await (const { place, row } of rowsOf(model, files, {
       batch: files.length < many ? 1 : 4,
       ...options,
       only,
       signal,
     })) {
+      const { file, predictions, error } = row;
       const shown = expected && { ...classes[expected[place]], index: expected[place] };
-      place++;
-      progress.done();
+      if (place !== done) progress.done();
+      done = place;
       progress.hide();
       if (error) {
         failed++;
         report(error);
       } else {
         const answer = { file, predictions, expected: shown, steps: await preprocessing(file, model, options) };
+        answered++;
         if (isRight(answer)) right++;
         await print(write(answer));
       }
@@ -65,8 +69,19 @@ export async function run(args: readonly string[], options: Options, { signal, r
   } finally {
     progress.stop();
   }
-  if (expected !== undefined) await print(score(right, files.length + errors.length - failed, options.json === true));
+  if (expected !== undefined) await print(score(right, answered, options.json === true));
   return failed === 0 ? 0 : 1;
+}
+
+/** Arrays are taken as they are, which is said; there is no plan to explain. @throws ARGUMENT */
+function checkArrays(files: readonly string[], options: Options, note: Context['note']): void {
+  const first = files.find(isArray);
+  if (first === undefined) return;
+  const asked =
+    options.saveInput !== undefined ? '--save-input' : options.explainPreprocessing && '--explain-preprocessing';
+  if (asked)
+    throw new ResidualError('ARGUMENT', `${asked} takes pictures, but ${first} is an array that no plan is applied to`);
+  note(`${first}: arrays are taken as preprocessed already; no plan is applied to them`);
 }
 
 /** The classes that --classes names: a file of them where it looks like a path, else names with commas between. */
@@ -110,8 +125,11 @@ async function checkSaveInput(file: string, pictures: number): Promise<void> {
 }
 
 /** The model that --model and --weights name. None is chosen for the user: the classes would change without a word. */
-async function open({ model, weights, labels, classes: _, ...options }: Options): Promise<Model> {
-  const given = labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) };
+async function open(
+  { model, weights, labels, classes: _, ...options }: Options,
+  warn: Context['note'],
+): Promise<Model> {
+  const given = labels === undefined ? { warn } : { warn, labels: parseClasses(await readText(labels), labels) };
   if (weights === undefined && model === undefined)
     throw new ResidualError(
       'ARGUMENT',

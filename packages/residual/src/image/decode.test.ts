@@ -10,6 +10,7 @@ import { ResidualError } from '../errors.js';
 import { shared } from '../testing.js';
 import { decode, encodePng } from './decode.js';
 import { formatOf, type Pixels } from './pixels.js';
+import type { Plan } from './plan.js';
 import { preprocess } from './preprocess.js';
 import { preset } from './presets.js';
 
@@ -161,9 +162,15 @@ test('preprocess: its result survives another thread, and errors name the file',
   const made = await preprocess(png, plan, 'pillow');
   expect(structuredClone(made)).toEqual(made);
   expect(made.stages[0].step).toEqual({ step: 'decode', as: 'pillow' });
-  const huge = preset('caffe', { height: 20000, width: 20000 });
-  expect((await failure(preprocess(png, huge))).message).toMatch(
-    /^bytes: a 40×30 picture resized to 20000×20000 is over the limit/,
+  const slim = await sharp(data, { raw: { width: 120, height: 10, channels: 3 } })
+    .png()
+    .toBuffer();
+  const huge: Plan = [
+    { step: 'decode', as: 'pillow' },
+    { step: 'resizeShortSide', size: 8192, filter: 'box' },
+  ];
+  expect((await failure(preprocess(slim, huge))).message).toMatch(
+    /^bytes: a 120×10 picture resized to 98304×8192 is over the limit/,
   );
 });
 

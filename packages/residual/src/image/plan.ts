@@ -51,22 +51,35 @@ export function checkPlan(plan: Plan): void {
 
 /** The steps by themselves, not their order. @throws ARGUMENT as `checkPlan`. */
 export function checkSteps(plan: Plan): void {
-  for (const step of plan) {
-    const fields = Object.hasOwn(expectations, step.step) ? expectations[step.step] : undefined;
-    if (fields === undefined)
+  for (const { step, ...fields } of plan) {
+    const known = Object.hasOwn(expectations, step) ? (expectations[step] as Record<string, Expectation>) : undefined;
+    if (known === undefined)
       throw new ResidualError(
         'ARGUMENT',
-        `a plan has no step "${step.step}"; there are: ${Object.keys(expectations).join(', ')}`,
+        `a plan has no step "${step}"; there are: ${Object.keys(expectations).join(', ')}`,
       );
-    for (const [field, { expected, holds }] of Object.entries<Expectation>(fields)) {
-      const received: unknown = (step as unknown as Record<string, unknown>)[field];
-      if (!holds(received))
-        throw new ResidualError(
-          'ARGUMENT',
-          `a plan's ${step.step}: expected ${expected} for ${field} but received ${text(received)}`,
-          { step: step.step, field },
-        );
-    }
+    const refuse = (what: string, field: string) =>
+      new ResidualError('ARGUMENT', `a plan's ${step}: ${what}`, { step, field });
+    const received: Record<string, unknown> = fields;
+    for (const [field, { expected, holds }] of Object.entries(known))
+      if (!holds(received[field]))
+        throw refuse(`expected ${expected} for ${field} but received ${text(received[field])}`, field);
+    const more = Object.keys(fields).find((field) => !Object.hasOwn(known, field));
+    if (more !== undefined)
+      throw refuse(`it has no ${more}; it has: ${Object.keys(known).join(', ') || 'nothing'}`, more);
+  }
+}
+
+/** Whether what stands in a file is a plan that can be carried out. */
+export function isPlan(value: unknown): value is Plan {
+  if (!Array.isArray(value) || value.length > 100 || !value.every((step) => typeof step?.step === 'string'))
+    return false;
+  try {
+    checkPlan(value);
+    return true;
+  } catch (error) {
+    if (error instanceof ResidualError) return false;
+    throw error;
   }
 }
 
@@ -79,13 +92,15 @@ const oneOf = (names: readonly string[]): Expectation => ({
   expected: names.join(', '),
   holds: (value) => names.includes(value as string),
 });
+/** Larger pictures would be a way to exhaust memory. */
 const side: Expectation = {
-  expected: 'a whole number ≥ 1',
-  holds: (value) => Number.isSafeInteger(value) && (value as number) >= 1,
+  expected: 'a whole number from 1 to 8192',
+  holds: (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 8192,
 };
-const finite: Expectation = { expected: 'a finite number', holds: Number.isFinite };
-const three = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.length === 3 && value.every((one) => Number.isFinite(one));
+/** Beyond it, float32 may overflow. */
+const isReal = (value: unknown): value is number => typeof value === 'number' && Math.abs(value) <= 1e9;
+const real: Expectation = { expected: 'a number from −1e9 to 1e9', holds: isReal };
+const three = (value: unknown): value is number[] => Array.isArray(value) && value.length === 3 && value.every(isReal);
 
 /** What each step's fields may hold. */
 const expectations = {
@@ -94,13 +109,12 @@ const expectations = {
   resize: { height: side, width: side, filter: oneOf(filterNames) },
   centerCrop: { height: side, width: side },
   reverseChannels: {},
-  scale: { factor: finite, offset: finite },
+  scale: { factor: real, offset: real },
   normalize: {
-    mean: { expected: 'three finite numbers', holds: three },
+    mean: { expected: 'three numbers', holds: three },
     deviation: {
-      expected: 'three finite numbers other than 0',
-      // As float32, in which it is divided: 1e-50 is 0 there.
-      holds: (value) => three(value) && value.every((one) => Math.fround(one) !== 0),
+      expected: 'three numbers other than 0',
+      holds: (value) => three(value) && value.every((one) => Math.abs(one) >= 1e-9),
     },
   },
 } as const satisfies Record<Step['step'], Readonly<Record<string, Expectation>>>;

@@ -46,7 +46,8 @@ function reweigh(
 const power = (value: number): string => (value === 0 ? '0' : value.toExponential().replace('e+', 'e'));
 
 const epsilon: Hypothesis = (net, wanted) => {
-  const epsilons = (graph: Graph) => graph.nodes.flatMap((node) => (node.op === 'batchNorm' ? node.attributes.epsilon : []));
+  const epsilons = (graph: Graph) =>
+    graph.nodes.flatMap((node) => (node.op === 'batchNorm' ? node.attributes.epsilon : []));
   const [now] = epsilons(net.graph);
   if (now === undefined) return [];
   const usual = wanted ? epsilons(wanted.graph).slice(0, 1) : [1e-3, 1e-5, 1.001e-5, 2e-5, 1e-4, 1e-6, 1e-2, 0];
@@ -118,7 +119,8 @@ const makersOf = (graph: Graph): Map<number, Node> =>
 /** The convolution whose result, normalised, activated or padded, a convolution reads. */
 function previousConvolution(makers: Map<number, Node>, { inputs }: Node): NodeOf<'conv2d'> | undefined {
   let node = makers.get(inputs[0]);
-  while (node && (node.op === 'batchNorm' || node.op === 'relu' || node.op === 'pad')) node = makers.get(node.inputs[0]);
+  while (node && (node.op === 'batchNorm' || node.op === 'relu' || node.op === 'pad'))
+    node = makers.get(node.inputs[0]);
   return node?.op === 'conv2d' ? node : undefined;
 }
 
@@ -171,7 +173,10 @@ const stemPool: Hypothesis = (net) => {
 /** "same" padding as TensorFlow does it, where a window strides: more at the bottom and right. */
 const samePadding: Hypothesis = (net) => {
   const makers = makersOf(net.graph);
-  const words = { symmetric: 'alike on all sides', same: 'TensorFlow\'s "same" (more at the bottom and right)' } as const;
+  const words = {
+    symmetric: 'alike on all sides',
+    same: 'TensorFlow\'s "same" (more at the bottom and right)',
+  } as const;
   const toSame = rewrite(net.graph, (node) => {
     if ((node.op !== 'conv2d' && node.op !== 'maxPool') || node.attributes.stride[0] < 2) return undefined;
     if (node.attributes.padding === 'same' || node.attributes.kernel[0] < 2) return undefined;
@@ -203,7 +208,9 @@ const biases: Hypothesis = (net) =>
     return reweigh(
       net,
       ({ role, value, shape }) =>
-        role === 'bias' && owned.has(value) ? mapped({ dtype: 'float32', shape, data: new Float32Array(shape[0]) }, () => 0) : undefined,
+        role === 'bias' && owned.has(value)
+          ? mapped({ dtype: 'float32', shape, data: new Float32Array(shape[0]) }, () => 0)
+          : undefined,
       { id: 'bias', subject: `biases of ${whose}`, base: 'added', other: 'dropped' },
     );
   });
@@ -219,8 +226,18 @@ const missingRelu: Hypothesis = (net) => {
       node.op === 'relu' && makers.get(node.inputs[0])?.op === op ? [skipped(node)] : undefined,
     );
   return [
-    experiment(net, after('add'), { id: 'relu', subject: 'ReLU after the residual sum', base: 'applied', other: 'missing' }),
-    experiment(net, after('batchNorm'), { id: 'relu', subject: 'ReLU after BatchNorm', base: 'applied', other: 'missing' }),
+    experiment(net, after('add'), {
+      id: 'relu',
+      subject: 'ReLU after the residual sum',
+      base: 'applied',
+      other: 'missing',
+    }),
+    experiment(net, after('batchNorm'), {
+      id: 'relu',
+      subject: 'ReLU after BatchNorm',
+      base: 'applied',
+      other: 'missing',
+    }),
   ];
 };
 
@@ -229,7 +246,9 @@ const pooledShortcut: Hypothesis = (net) => {
   const makers = makersOf(net.graph);
   let free = freeFrom(net.graph);
   const main = new Set(
-    net.graph.nodes.flatMap((node) => (previousConvolution(makers, node) && node.op === 'conv2d' ? [previousConvolution(makers, node)?.name] : [])),
+    net.graph.nodes.flatMap((node) =>
+      previousConvolution(makers, node) && node.op === 'conv2d' ? [previousConvolution(makers, node)?.name] : [],
+    ),
   );
   const graph = rewrite(net.graph, (node) => {
     // A projection ends in the sum; the first 1×1 of a bottleneck feeds another convolution.
@@ -237,8 +256,17 @@ const pooledShortcut: Hypothesis = (net) => {
     if (main.has(node.name)) return undefined;
     const pooled = free++;
     const attributes = { kernel: [2, 2], stride: [2, 2], padding: 'same', countPadding: false } as const;
-    const pool: Node = { op: 'avgPool', name: `${node.name}.mean`, inputs: [node.inputs[0]], outputs: [pooled], attributes };
-    return [pool, { ...node, inputs: [pooled, ...node.inputs.slice(1)], attributes: { ...node.attributes, stride: [1, 1] } }];
+    const pool: Node = {
+      op: 'avgPool',
+      name: `${node.name}.mean`,
+      inputs: [node.inputs[0]],
+      outputs: [pooled],
+      attributes,
+    };
+    return [
+      pool,
+      { ...node, inputs: [pooled, ...node.inputs.slice(1)], attributes: { ...node.attributes, stride: [1, 1] } },
+    ];
   });
   return [
     experiment(net, graph, {
@@ -268,18 +296,26 @@ const flattenOrder: Hypothesis = (net) => {
 
 /** The variance file's `running_std`, believed or not. */
 const variance: Hypothesis = (net) => [
-  reweigh(net, (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), (v) => v * v) : undefined), {
-    id: 'variance',
-    subject: 'running variance',
-    base: 'as it is',
-    other: 'taken for the deviation (running_std)',
-  }),
-  reweigh(net, (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), Math.sqrt) : undefined), {
-    id: 'variance',
-    subject: 'running variance',
-    base: 'as it is',
-    other: 'its square root',
-  }),
+  reweigh(
+    net,
+    (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), (v) => v * v) : undefined),
+    {
+      id: 'variance',
+      subject: 'running variance',
+      base: 'as it is',
+      other: 'taken for the deviation (running_std)',
+    },
+  ),
+  reweigh(
+    net,
+    (parameter, read) => (parameter.role === 'variance' ? mapped(read(parameter.name), Math.sqrt) : undefined),
+    {
+      id: 'variance',
+      subject: 'running variance',
+      base: 'as it is',
+      other: 'its square root',
+    },
+  ),
 ];
 
 /** Gamma and beta in each other's place: HDF5 lists a group by name, beta before gamma. */
@@ -306,7 +342,14 @@ const kernels: Hypothesis = (net) => {
   const turned = (
     other: string,
     shapeFits: (shape: readonly number[]) => boolean,
-    from: (o: number, i: number, y: number, x: number, kh: number, kw: number) => readonly [number, number, number, number],
+    from: (
+      o: number,
+      i: number,
+      y: number,
+      x: number,
+      kh: number,
+      kw: number,
+    ) => readonly [number, number, number, number],
   ) =>
     reweigh(
       net,
@@ -329,9 +372,13 @@ const kernels: Hypothesis = (net) => {
     );
   const square = (shape: readonly number[]) => shape.length === 4 && shape[2] === shape[3] && shape[2] > 1;
   return [
-    turned('with height and width in each other\'s place', square, (o, i, y, x) => [o, i, x, y]),
+    turned("with height and width in each other's place", square, (o, i, y, x) => [o, i, x, y]),
     turned('turned by 180° (Theano)', square, (o, i, y, x, kh, kw) => [o, i, kh - 1 - y, kw - 1 - x]),
-    turned('with inputs and outputs in each other\'s place', (shape) => shape[0] === shape[1], (o, i, y, x) => [i, o, y, x]),
+    turned(
+      "with inputs and outputs in each other's place",
+      (shape) => shape[0] === shape[1],
+      (o, i, y, x) => [i, o, y, x],
+    ),
   ];
 };
 
@@ -379,7 +426,7 @@ function mapped({ shape, data }: Tensor, change: (value: number) => number): Ten
 }
 
 /** Every hypothesis about layers and weights, in the order in which they are tried. */
-export const networkHypotheses: Readonly<Record<string, Hypothesis>> = {
+export const networkHypotheses = {
   epsilon,
   strideOn,
   stemPool,
@@ -393,4 +440,4 @@ export const networkHypotheses: Readonly<Record<string, Hypothesis>> = {
   kernels,
   rounded,
   batchStatistics,
-};
+} as const satisfies Record<string, Hypothesis>;

@@ -1,5 +1,5 @@
 import { chooseEngine, type EngineName } from '../engines/index.js';
-import { inferShapes, type Graph, type Parameter } from '../graph/graph.js';
+import { type Graph, inferShapes, type Parameter } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
 import { sharedFloats, type Tensor, tensor } from '../tensor.js';
 
@@ -111,8 +111,7 @@ function normalised({ shape, data }: Tensor, gamma: Float32Array, beta: Float32A
   for (let c = 0; c < channels; c++) {
     let [sum, squares] = [0, 0];
     const each = (visit: (i: number) => void) => {
-      for (let n = 0; n < batch; n++)
-        for (let i = (n * channels + c) * plane, end = i + plane; i < end; i++) visit(i);
+      for (let n = 0; n < batch; n++) for (let i = (n * channels + c) * plane, end = i + plane; i < end; i++) visit(i);
     };
     each((i) => {
       sum += data[i];

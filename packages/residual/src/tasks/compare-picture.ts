@@ -5,8 +5,8 @@ import { resize } from '../image/resize.js';
 import type { Tensor } from '../tensor.js';
 import type { Finding } from './compare.js';
 import { type FloatPicture, resample, type Sampling } from './compare-resample.js';
-import { type Chain, chainFindings, chainOf } from './compare-values.js';
 import { relativeError } from './compare-stations.js';
+import { type Chain, chainFindings, chainOf } from './compare-values.js';
 
 // Why two inputs made from one picture differ: one side is redone with one thing changed, then two, until it gives the
 // other's input. What values do (order of channels, range, means) is fitted rather than tried: it is linear.
@@ -80,7 +80,7 @@ export function explainPicture(base: PictureBase, other: { input: Tensor; plan?:
   }
   let best: Match | undefined;
   for (const used of combinations(changes, goal ? changes.length : 2)) {
-    const recipe = used.reduce<Recipe>((so, { to }) => ({ ...so, ...to }), start);
+    const recipe = changed(start, used);
     const picture = render(recipe);
     const fit = picture && fitValues(picture, planes(other.input, recipe.layout), ours, theirs);
     if (!fit) continue;
@@ -105,12 +105,15 @@ export function explainPicture(base: PictureBase, other: { input: Tensor; plan?:
   return [
     ...best.used.map((left) => {
       const rest = (best as Match).used.filter((change) => change !== left);
-      const recipe = rest.reduce<Recipe>((so, { to }) => ({ ...so, ...to }), start);
+      const recipe = changed(start, rest);
       return { finding: left.finding, before, after, without: error(recipe, (best as Match).chain) };
     }),
     ...values.map((finding) => ({ finding, before, after, without: error((best as Match).recipe, ours) })),
   ];
 }
+
+const changed = (recipe: Recipe, changes: readonly Change[]): Recipe =>
+  Object.assign({}, recipe, ...changes.map(({ to }) => to));
 
 /** All choices of up to `most` changes of different things, few first. */
 function* combinations(changes: readonly Change[], most: number): Generator<readonly Change[]> {
@@ -219,45 +222,57 @@ interface Fit {
 function fitValues(picture: FloatPicture, input: Tensor, ours: Chain, theirs: Chain | undefined): Fit | undefined {
   const [, channels, height, width] = input.shape;
   if (channels !== 3 || picture.width !== width || picture.height !== height) return undefined;
-  if (theirs) return left(picture, input, theirs);
+  if (theirs) return left(picture, input, theirs, 1);
   const orders = [ours.order, ours.order === 'RGB' ? 'BGR' : 'RGB'] as const;
-  const [first, second] = orders.map((order) => left(picture, input, leastSquares(picture, input, order, ours)));
-  return second.rms < 0.5 * first.rms ? second : first;
+  const fit = (step: number): Fit => {
+    const [first, second] = orders.map((order) =>
+      left(picture, input, leastSquares(picture, input, order, ours, step), step),
+    );
+    return second.rms < 0.5 * first.rms ? second : first;
+  };
+  // A few thousand pixels tell most wrong ways apart.
+  const glance = fit(Math.max(1, Math.floor((width * height) / 4000)));
+  return glance.rms > 4 * rounding.rms ? glance : fit(1);
 }
 
-function leastSquares({ data }: FloatPicture, input: Tensor, order: Chain['order'], ours: Chain): Chain {
+/** Over every `step`-th pixel. */
+function leastSquares({ data }: FloatPicture, input: Tensor, order: Chain['order'], ours: Chain, step: number): Chain {
   const count = data.length / 3;
-  const [scale, offset] = [[0, 0, 0], [0, 0, 0]];
+  const used = Math.ceil(count / step);
+  const [scale, offset] = [
+    [0, 0, 0],
+    [0, 0, 0],
+  ];
   for (let c = 0; c < 3; c++) {
     const from = order === 'RGB' ? c : 2 - c;
     let [p, x, pp, px] = [0, 0, 0, 0];
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count; i += step) {
       const [level, value] = [data[i * 3 + from], input.data[c * count + i]];
       p += level;
       x += value;
       pp += level * level;
       px += level * value;
     }
-    const variance = pp - (p * p) / count;
+    const variance = pp - (p * p) / used;
     // A channel of one level says nothing about its scale.
-    scale[c] = variance > 1e-6 * count ? (px - (p * x) / count) / variance : ours.scale[c];
-    offset[c] = (x - scale[c] * p) / count;
+    scale[c] = variance > 1e-6 * used ? (px - (p * x) / used) / variance : ours.scale[c];
+    offset[c] = (x - scale[c] * p) / used;
   }
   return { order, scale, offset };
 }
 
-function left({ data }: FloatPicture, input: Tensor, chain: Chain): Fit {
+function left({ data }: FloatPicture, input: Tensor, chain: Chain, step: number): Fit {
   const count = data.length / 3;
   let [sum, most] = [0, 0];
   for (let c = 0; c < 3; c++) {
     const from = chain.order === 'RGB' ? c : 2 - c;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count; i += step) {
       const apart = Math.abs((input.data[c * count + i] - chain.offset[c]) / chain.scale[c] - data[i * 3 + from]);
       sum += apart * apart;
       if (!(apart <= most)) most = apart;
     }
   }
-  return { chain, rms: Math.sqrt(sum / data.length), most };
+  return { chain, rms: Math.sqrt(sum / (3 * Math.ceil(count / step))), most };
 }
 
 function valued({ width, height, data }: FloatPicture, { order, scale, offset }: Chain): Tensor {
@@ -318,10 +333,12 @@ function table(from: Recipe, { shape: [, , height, width] }: Tensor, decoded: Re
     Math.round(longest * share),
   ]);
   const distinct = [...new Set(sizes)];
-  if (from.shape === 'shortSide') for (const size of distinct) if (size !== from.size) changes.push(sizeChange(from, size));
+  if (from.shape === 'shortSide')
+    for (const size of distinct) if (size !== from.size) changes.push(sizeChange(from, size));
   if (from.shape !== 'squash') changes.push(shapeChange(from, { shape: 'squash' }));
   if (from.shape !== 'cropFirst') changes.push(shapeChange(from, { shape: 'cropFirst' }));
-  if (from.shape !== 'shortSide') for (const size of distinct) changes.push(shapeChange(from, { shape: 'shortSide', size }));
+  if (from.shape !== 'shortSide')
+    for (const size of distinct) changes.push(shapeChange(from, { shape: 'shortSide', size }));
   for (const filter of filters) if (filter !== from.filter) changes.push(filterChange(from, filter));
   for (const sampling of ['plain', 'corner', 'aligned', 'float'] as const)
     changes.push({

@@ -1,5 +1,6 @@
 import { ResidualError } from '../errors.js';
 import { sizeOf, type Tensor, toFloat32 } from '../tensor.js';
+import { recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { channelsAsOurs, recordedName, type Values } from './compare-stations.js';
 
@@ -65,3 +66,20 @@ function asPicture({ shape, data }: Tensor): Tensor {
   const input: Tensor = { dtype: 'float32', shape: batch, data };
   return batch.length === 4 && batch[1] !== 3 && batch[3] === 3 ? channelsAsOurs(input, [batch[0], 3, 0, 0]) : input;
 }
+
+/**
+ * Whether a file looks like recorded activations and not like weights: its names are stations, and no dialect's.
+ * @throws FILE, WEIGHTS_FORMAT as any weight file.
+ */
+export async function isRecording(from: CheckpointInput): Promise<boolean> {
+  const checkpoint = await openCheckpoint(from);
+  try {
+    const names = [...checkpoint.tensors.keys()];
+    if (recogniseNames(names)) return false;
+    return names.some((name) => stationName.test(recordedName(name)));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const stationName = /^(input|stem|layer\d+(\.\d+)?|avgpool|logits|probabilities)$/;

@@ -61,7 +61,8 @@ function taps(before: number, after: number, filter: Filter, sampling: Exclude<S
   return Array.from({ length: after }, (_, i) => {
     const center = sampling === 'corner' || sampling === 'aligned' ? i * scale : (i + 0.5) * scale - 0.5;
     if (filter === 'nearest') {
-      const at = sampling === 'aligned' ? Math.round(center) : Math.floor(sampling === 'corner' ? center : center + 0.5);
+      const at =
+        sampling === 'aligned' ? Math.round(center) : Math.floor(sampling === 'corner' ? center : center + 0.5);
       return [{ at: Math.min(Math.max(at, 0), before - 1), weight: 1 }];
     }
     const found: { at: number; weight: number }[] = [];

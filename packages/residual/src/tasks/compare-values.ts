@@ -66,8 +66,7 @@ function rangeFinding(base: Chain, other: Chain): Finding {
   const [from, to] = [nameOf(base), nameOf(other)];
   if ((from === '0–255' && to === '0–1') || (from === '0–1' && to === '0–255'))
     return { id: 'value-range', subject: 'values', base: from, other: to };
-  const each = (test: (ratio: number, c: number) => boolean) =>
-    other.scale.every((s, c) => test(s / base.scale[c], c));
+  const each = (test: (ratio: number, c: number) => boolean) => other.scale.every((s, c) => test(s / base.scale[c], c));
   const near = (x: number, y: number) => Math.abs(x - y) <= 5e-3 * Math.max(Math.abs(x), Math.abs(y));
   // Mean and deviation meant for 0–1 applied to 0–255, or the other way round.
   if (each((ratio) => near(ratio, 255))) return { id: 'value-range', subject: 'values', base: '0–1', other: '0–255' };

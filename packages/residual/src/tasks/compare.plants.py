@@ -6,7 +6,7 @@
 Writes OUT/NAME.safetensors with input, stem, layer1..layer4, pooled, logits; OUT/random50.pth is the random ResNet-50
 whose statistics are no defaults.
 """
-import os, sys
+import copy, os, sys
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(shared, 'oracle'))
 import safetensors_io as st
 import torchvision_oracle as oracle
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 MEAN, DEV = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 ELEPHANT = os.path.join(shared, 'data/samples/elephant.jpg')      # 525 x 351
@@ -64,13 +64,12 @@ def tensor_resize(image, how, **options):
     return F.interpolate(x, size, mode=how, **options)[0] / 255
 
 
-def torch_net(arch, source, epsilon=None):
-    net = getattr(torchvision.models, arch)()
-    net.load_state_dict(torch.load(source))
+def changed(base, epsilon):
+    net = copy.deepcopy(base)
     for module in net.modules():
         if epsilon is not None and isinstance(module, torch.nn.BatchNorm2d):
             module.eps = epsilon
-    return net.eval()
+    return net
 
 
 def stages(net, x, pool=None, activation=F.relu):
@@ -96,7 +95,8 @@ def edited(net, change):
 
 
 os.makedirs(out, exist_ok=True)
-r18, r50 = [os.path.join(weights, name + '-pqf.pth') for name in ('resnet18', 'resnet50')]
+trained = torchvision.models.resnet50(weights=None).eval()
+trained.load_state_dict(torch.load(os.path.join(weights, 'resnet50-pqf.pth')))
 random50 = os.path.join(out, 'random50.pth')
 generator = torch.Generator().manual_seed(5)
 shaken = oracle.randomise(torchvision.models.resnet50(num_classes=1000), 96, generator)
@@ -212,8 +212,8 @@ def one_layer(name, module):
         module.weight.mul_(1.3)
 
 
-real = lambda epsilon=None: torch_net('resnet50', r50, epsilon)
-random = lambda epsilon=None: torch_net('resnet50', random50, epsilon)
+real = lambda epsilon=None: changed(trained, epsilon)
+random = lambda epsilon=None: changed(shaken, epsilon)
 record('net-agrees', stages(real(), small))
 record('net-epsilon', stages(real(1e-3), small))
 record('net-stride', stages(edited(real(), bottleneck_stride), small))

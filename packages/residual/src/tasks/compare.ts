@@ -309,13 +309,14 @@ function words({ subject, base, other, plain }: Finding, redone: 'a' | 'b'): str
   return `${subject ? `${subject} ` : ''}${first} against ${second}`;
 }
 
-const short = (value: number): string => (Number.isFinite(value) ? String(Number(value.toPrecision(2))) : 'another shape');
+const short = (value: number): string =>
+  Number.isFinite(value) ? String(Number(value.toPrecision(2))) : 'another shape';
 
 function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comparison['answers'] {
   const best = (values: Map<string, Tensor>, labels: Side | undefined): Prediction | undefined => {
     const logits = values.get('logits');
     const output = logits ?? values.get('probabilities');
-    if (!output || output.shape.length !== 2 || !output.data.every(Number.isFinite)) return undefined;
+    if (output?.shape.length !== 2 || !output.data.every(Number.isFinite)) return undefined;
     const classes = labels?.model?.record.classes;
     const row = output.data.subarray(0, output.shape[1]);
     return rankRow(row, { logits: output === logits, top: 1, classes })[0];
@@ -323,4 +324,3 @@ function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comp
   const [first, second] = [best(x.values, a.model ? a : b), best(y.values, b.model ? b : a)];
   return first && second ? { a: first, b: second } : undefined;
 }
-

@@ -35,6 +35,8 @@ export interface LoadOptions extends EngineOptions {
   size?: number | readonly [height: number, width: number] | undefined;
   /** Seed of a new classifier. */
   seed?: number | undefined;
+  /** Told once when a ready-made input does not look as the plan makes it; `console.warn` when left out. */
+  warn?: ((text: string) => void) | undefined;
   /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
   part?: string | undefined;
 }
@@ -53,7 +55,8 @@ export interface Understanding {
 
 /**
  * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5). Format, dialect and architecture are read off the content.
+ * Keras .h5 and .keras), an index of shards, or the folder of either. Format, dialect and architecture are read off
+ * the content.
  *
  * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
  * @example await using model = await load('resnet50.pth');
@@ -148,10 +151,12 @@ async function fill(
   const { decode } = options;
   const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
-  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, notes));
+  // Where labels are given, a note on those that are customary would mislead.
+  const spoken = options.labels ? [] : notes;
+  const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
   const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
-  const { engine, device, threads, precision } = options;
+  const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
@@ -162,7 +167,7 @@ async function fill(
       ...(labels ? { classes: labels } : {}),
       ...origin(record ?? stored),
     },
-    { engine, device, threads, precision, name: file, weights, notes, report },
+    { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
@@ -197,7 +202,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
   if (found.described) {
-    const graph = found.described();
+    const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(graph, options, file);
     return { graph, naming, architecture: graph.name, ...config };
@@ -211,6 +216,16 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
   );
+}
+
+/** The network that a file describes; what is wrong with it is said of the file. */
+function described(build: () => Graph, file: string): Graph {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof ResidualError)) throw error;
+    throw new ResidualError(error.code, `${file}: ${error.message}`, { ...error.details, file }, { cause: error });
+  }
 }
 
 /** A network that is given as it is cannot be changed while its weights are loaded. */
@@ -301,7 +316,8 @@ function refuseNames(from: string): void {
   if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
-const nameOf = (from: CheckpointInput): string =>
+/** What messages call a file. */
+export const nameOf = (from: CheckpointInput): string =>
   typeof from === 'string'
     ? from.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '')
     : from instanceof URL

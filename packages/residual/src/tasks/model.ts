@@ -49,7 +49,7 @@ export interface Model extends AsyncDisposable {
   prepare(): Promise<void>;
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
-   * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console, when the values do not
+   * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console unless told otherwise, when the values do not
    * look as the model's plan makes them: 0–1 where 0–255 is due, say.
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
@@ -80,6 +80,7 @@ export function createModel(
     seed?: number;
     notes?: readonly string[];
     report?: LoadReport;
+    warn?: ((text: string) => void) | undefined;
   } = {},
 ): Model {
   const {
@@ -87,6 +88,7 @@ export function createModel(
     name = graph.name,
     notes = [],
     report,
+    warn = (text: string) => console.warn(text),
     seed = 0,
     weights = initialise(graph, { seed }),
     ...compile
@@ -142,7 +144,7 @@ export function createModel(
       const warning = warned ? undefined : inputRangeWarning(x, record.plan);
       if (warning) {
         warned = true;
-        console.warn(`${name}: ${warning}`);
+        warn(`${name}: ${warning}`);
       }
       return (await run(x, [output.name], runOptions))[output.name];
     },

@@ -165,7 +165,10 @@ async function replaceable(path: string): Promise<string> {
  * @param options.force whether an older file may be replaced.
  * @throws FILE
  */
-export async function checkTarget(path: string, { from, force }: { from?: string; force?: boolean }): Promise<void> {
+export async function checkTarget(
+  path: string,
+  { from, force }: { from?: string | URL; force?: boolean },
+): Promise<void> {
   try {
     const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
@@ -176,16 +179,34 @@ export async function checkTarget(path: string, { from, force }: { from?: string
       return;
     }
     checkOrdinary(there);
-    const source = from === undefined ? undefined : await stat(from).catch(() => undefined);
-    if (source && source.ino === there.ino && source.dev === there.dev)
-      throw new ResidualError('FILE', `${path}: it is the very file that is read; name another to write`, {
-        file: path,
-      });
+    if (from !== undefined && (await isRead(path, there, from)))
+      throw new ResidualError(
+        'FILE',
+        `${path}: it is the very file that is read, or may be one of them; name another to write`,
+        {
+          file: path,
+        },
+      );
     if (!force)
-      throw new ResidualError('FILE', `${path}: it is there already; name another, or force it to be replaced`, {
-        file: path,
-      });
+      throw new ResidualError(
+        'FILE',
+        `${path}: it is there already; name another, or have it replaced (force, --force)`,
+        {
+          file: path,
+        },
+      );
   } catch (error) {
     throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
   }
+}
+
+/** Whether a file is what `from` names, or may be: a folder and an index stand for files beside them. */
+async function isRead(path: string, there: Stats, from: string | URL): Promise<boolean> {
+  const source = typeof from === 'string' ? from : fileURLToPath(from);
+  const same = (a: Stats | undefined, b: Stats) => a?.ino === b.ino && a.dev === b.dev;
+  const found = await stat(source).catch(() => undefined);
+  if (!found) return false;
+  const folder = await stat(dirname(await realpath(path)));
+  if (found.isDirectory()) return same(found, folder);
+  return same(found, there) || (source.endsWith('.json') && same(await stat(dirname(source)), folder));
 }

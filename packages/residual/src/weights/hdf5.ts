@@ -79,8 +79,25 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     return type === library.H5G_GROUP ? 'group' : type === library.H5G_DATASET ? 'dataset' : 'other';
   };
 
+  const attribute: HdfFile['attribute'] = (path, name) => {
+    let metadata: Metadata;
+    try {
+      metadata = ask(() => library.get_attribute_metadata(id, path, name));
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      if (error.message.includes(nothingThere) || kind(path) === undefined) return undefined;
+      throw error;
+    }
+    return ask(() => attributeText(library, id, path, name, metadata, source));
+  };
+
+  /** Keras 3 writes bfloat16 as two bytes of no type, and says so beside them. */
+  const opaque = (size: number, path: string): DType | undefined =>
+    size === 2 && attribute(path, 'dtype') === 'bfloat16' ? 'bfloat16' : undefined;
+
   return {
     kind,
+    attribute,
     leaves() {
       // A list and no recursion: how deep a file nests its groups must not matter. The reference to an object is its
       // address in the file, by which links in a circle end.
@@ -104,20 +121,9 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
       }
       return found;
     },
-    attribute(path, name) {
-      let metadata: Metadata;
-      try {
-        metadata = ask(() => library.get_attribute_metadata(id, path, name));
-      } catch (error) {
-        if (!isDamage(error)) throw error;
-        if (error.message.includes(nothingThere) || kind(path) === undefined) return undefined;
-        throw error;
-      }
-      return ask(() => attributeText(library, id, path, name, metadata, source));
-    },
     dataset(path) {
       const metadata = attempt(() => library.get_dataset_metadata(id, path));
-      const dtype = metadata && dtypeOf(metadata);
+      const dtype = metadata && (metadata.type === opaqueClass ? opaque(metadata.size, path) : dtypeOf(metadata));
       return dtype && metadata.shape ? { dtype, shape: metadata.shape } : undefined;
     },
     read(path, { dtype, shape }) {
@@ -221,8 +227,8 @@ export function withMemory<T>(library: Library, length: number, use: (at: number
   }
 }
 
-/** HDF5's type classes (H5Tpublic.h): integers, floats, texts, enumerations (h5py's booleans). */
-const [integerClass, floatClass, textClass, enumClass] = [0, 1, 3, 8];
+/** HDF5's type classes (H5Tpublic.h): integers, floats, texts, bytes, enumerations (h5py's booleans). */
+const [integerClass, floatClass, textClass, opaqueClass, enumClass] = [0, 1, 3, 5, 8];
 
 /** Big-endian values count: the library swaps them when it reads. */
 function dtypeOf({ type, size, signed, enum_type }: Metadata): DType | undefined {

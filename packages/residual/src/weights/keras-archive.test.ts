@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { kerasGraph } from '../models/keras-config.js';
 import { inspect } from '../tasks/inspect.js';
 import { load } from '../tasks/load.js';
-import { tensor } from '../tensor.js';
+import { tensor, toFloat32 } from '../tensor.js';
 import { shared } from '../testing.js';
 import { writeKeras } from './keras-archive.test.helper.js';
 import { openCheckpoint } from './open.js';
@@ -63,6 +63,9 @@ for whole in (True, False):
                 for role, array in zip(roles(layer), layer['vars']): group[f'{layer["name"]}/{role}'] = array; listed.append(f'{layer["name"]}/{role}'.encode())
             group.attrs['weight_names'] = np.array(listed) if listed else []
 
+with h5py.File(f'{folder}/bfloat16.weights.h5', 'w') as f:
+    f.create_group('vars'); g = f.create_group('layers/dense/vars')
+    g['0'] = np.array([[0x3f80, 0x4000]], 'u2').view('V2'); g['0'].attrs['dtype'] = 'bfloat16'
 # What must be refused.
 def changed(name, change, **zip):
     model = description(flat); change(model['config']['layers']); archive(f'{folder}/{name}.keras', model, weights_h5(flat), **zip)
@@ -180,6 +183,14 @@ describe.skipIf(!shared)('Keras 3', () => {
     // With the network at hand such a file is enough.
     const graph = kerasGraph(JSON.parse(readFileSync(path('config.json'), 'utf8')));
     expect(await probabilities(path('bare.weights.h5'), { architecture: graph })).toEqual(await expected);
+  });
+
+  test('bfloat16, which HDF5 has no type for', async () => {
+    const checkpoint = await openCheckpoint(path('bfloat16.weights.h5'));
+    const kernel = await checkpoint.read('dense/kernel');
+    expect(kernel).toMatchObject({ dtype: 'bfloat16', shape: [1, 2] });
+    expect([...toFloat32(kernel).data]).toEqual([1, 2]);
+    await checkpoint.close();
   });
 
   test('inspect says what is in an archive, and what cannot be built', async () => {

@@ -1,6 +1,6 @@
 import type { Checkpoint } from './checkpoint.js';
 import { parseJson } from './json.js';
-import { openKeras } from './keras.js';
+import { type KerasArchive, openKeras } from './keras.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
 import { memberSource, readMember, type ZipMembers } from './zip.js';
 
@@ -19,6 +19,18 @@ export const isKerasArchive = (members: ZipMembers): boolean =>
  * @throws WEIGHTS_FORMAT; MISSING_PACKAGE when h5wasm is not installed.
  */
 export async function openKerasArchive(source: ByteSource, members: ZipMembers): Promise<Checkpoint> {
+  const { weights, archive } = await readArchive(source, members);
+  return openKeras(weights, undefined, archive);
+}
+
+/**
+ * What an archive says, and the HDF5 file in it.
+ * @throws WEIGHTS_FORMAT
+ */
+export async function readArchive(
+  source: ByteSource,
+  members: ZipMembers,
+): Promise<{ weights: ByteSource; archive: KerasArchive }> {
   for (const name of members.keys())
     if (/(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[a-z]:/i.test(name))
       throw damaged(source, `its member ${name} points outside the archive`);
@@ -32,10 +44,13 @@ export async function openKerasArchive(source: ByteSource, members: ZipMembers):
       'its weights are a NumPy archive (model.weights.npz), which is not read; save the model again with Keras 3',
     );
   if (!weights) throw damaged(source, `it is a Keras archive without ${weightsName}`);
-  return openKeras(await memberSource(source, weights), undefined, {
-    reason: `a zip with ${configName} and ${weightsName}`,
-    metadata: { ...(isRecord(about) ? about : {}), model_config: config },
-  });
+  return {
+    weights: await memberSource(source, weights),
+    archive: {
+      reason: `a zip with ${configName} and ${weightsName}`,
+      metadata: { ...(isRecord(about) ? about : {}), model_config: config },
+    },
+  };
 }
 
 async function jsonMember(source: ByteSource, members: ZipMembers, name: string): Promise<unknown> {

@@ -46,6 +46,15 @@ keras('many', layers={f'layer_{i}': {f'layer_{i}/kernel:0': np.full(3, i, 'f4')}
 def lzf(g, n, a): g.create_dataset(n, data=a, chunks=(64, 32), compression='lzf')
 keras('lzf', lzf, layers=big)
 keras('new-chunks', lambda g, n, a: g.create_dataset(n, data=a, chunks=(10, 10), maxshape=(None, 70)), libver='latest', layers=big)
+# How the newer format finds the chunks of a dataset depends on what of it may grow.
+for name, libver, more in (('earliest', 'earliest', dict(chunks=(7, 7), compression='gzip', compression_opts=9)), ('one-chunk', 'latest', dict(chunks=(300, 70), compression='gzip')),
+                           ('fixed-array', 'latest', dict(chunks=(7, 7), compression='gzip', shuffle=True, fletcher32=True)),
+                           ('extensible-array', 'latest', dict(chunks=(7, 7), compression='gzip', maxshape=(None, 70))),
+                           ('b-tree', 'latest', dict(chunks=(7, 7), compression='gzip', maxshape=(None, None))),
+                           ('szip', None, dict(chunks=(64, 32), compression='szip'))):
+    keras(name, lambda g, n, a: g.create_dataset(n, data=a, **more), libver=libver, layers=big)
+keras('scalars', keras_version=np.array(b'2.15.0'), backend=np.array('tensorflow', dtype=h5py.string_dtype()))
+keras('scalars-fixed', libver='latest', keras_version=np.bytes_('2.15.0'), backend=np.array('tensorflow', dtype=h5py.string_dtype('utf-8', 20)))
 keras('swapped', lambda g, n, a: g.create_dataset(n, data=a.astype('>f4')), layers=big)
 def unwritten(g, n, a): g.create_dataset(n, shape=(300, 70), dtype='f4')
 keras('unwritten', unwritten, layers={'fc': {'fc/kernel:0': np.zeros((300, 70), 'f4')}})
@@ -64,6 +73,9 @@ with h5py.File(f'{folder}/parts.h5', 'w') as f:
     f.attrs['layer_names0'] = np.array([b'a']); f.attrs['layer_names1'] = np.array([b'b'])
     for n in 'ab':
         g = f.create_group(n); g.attrs['weight_names'] = np.array([b'w']); g['w'] = np.ones(2, 'f4')
+with h5py.File(f'{folder}/weight-parts.h5', 'w') as f:
+    f.attrs['layer_names'] = np.array([b'a']); g = f.create_group('a')
+    for i in range(12): g.attrs[f'weight_names{i}'] = np.array([f'w{i}'.encode()]); g[f'w{i}'] = np.ones(2, 'f4')
 with h5py.File(f'{folder}/missing.h5', 'w') as f:
     f.attrs['layer_names'] = np.array([b'conv1']); f.create_group('conv1').attrs['weight_names'] = np.array([b'conv1/kernel:0'])
 keras('complex', layers={'fc': {'fc/kernel:0': np.ones(3, 'c8')}})
@@ -122,6 +134,14 @@ describe.skipIf(!shared)('Keras files', () => {
     'unwritten',
     'swapped',
     'new-chunks',
+    'earliest',
+    'one-chunk',
+    'fixed-array',
+    'extensible-array',
+    'b-tree',
+    'szip',
+    'scalars',
+    'scalars-fixed',
   ])('%s reads as h5py reads it, in the order of the attributes', async (name) => {
     const checkpoint = await openCheckpoint(path(name));
     const found = await describeAll(checkpoint);
@@ -154,6 +174,18 @@ describe.skipIf(!shared)('Keras files', () => {
   test('names that were cut into several attributes are joined', async () => {
     const checkpoint = await openCheckpoint(path('parts'));
     expect([...checkpoint.tensors.keys()]).toEqual(['a/w', 'b/w']);
+    await checkpoint.close();
+  });
+
+  test('the names of a layer’s weights too', async () => {
+    const checkpoint = await openCheckpoint(path('weight-parts'));
+    expect([...checkpoint.tensors.keys()]).toEqual(Array.from({ length: 12 }, (_, i) => `a/w${i}`));
+    await checkpoint.close();
+  });
+
+  test.each(['scalars', 'scalars-fixed'])('%s: texts of one length or of any, alone', async (name) => {
+    const checkpoint = await openCheckpoint(path(name));
+    expect(checkpoint.metadata).toMatchObject({ keras_version: '2.15.0', backend: 'tensorflow' });
     await checkpoint.close();
   });
 

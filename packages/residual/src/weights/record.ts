@@ -2,9 +2,9 @@ import { ResidualError } from '../errors.js';
 import { asRecord, between, type Check, flag, list, oneOf, show, text, whole } from '../graph/checks.js';
 import type { Graph } from '../graph/graph.js';
 import { readGraph } from '../graph/stored.js';
-import type { Filter, Plan, Step } from '../image/plan.js';
+import { isPlan, type Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
-import { family, type ResNetConfig } from '../models/resnet.js';
+import { type ResNetConfig, torchvision } from '../models/config.js';
 import type { Metadata } from './checkpoint.js';
 import { parseJson } from './json.js';
 
@@ -98,7 +98,7 @@ const settings: { readonly [K in keyof ResNetConfig]-?: Check<ResNetConfig[K]> }
   shortcut: oneOf('projection', 'projectAll', 'pad', 'none'),
   projection: oneOf('strided', 'averaged', '3x3'),
   attention: oneOf('none', 'se', 'eca'),
-  seRatio: between(0, 2),
+  seRatio: between(1e-6, 1 + 1e-9),
   convBias: (value): value is boolean | 'stem' => flag(value) || value === 'stem',
   epsilon: between(0, 1),
   dropout: between(0, 1),
@@ -120,41 +120,8 @@ function readConfig(json: unknown, refuse: (what: string) => never): ResNetConfi
   for (const [key, check] of Object.entries(settings))
     if (found[key] !== undefined && !check(found[key]))
       refuse(`has ${show(found[key])} for ${key}; the file is damaged or was changed by hand`);
-  return { ...family.resnet50, ...found };
+  return { ...torchvision, ...found };
 }
-
-/** Larger pictures than this would be a way to exhaust memory. */
-const side = whole(1, 8192);
-const filter = oneOf<Filter>('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos');
-const real = between(-1e9, 1e9);
-const reals = list<readonly number[]>([1, 64], real);
-
-type StepName = Step['step'];
-type Fields<S extends StepName> = Omit<Extract<Step, { step: S }>, 'step'>;
-
-/** What each field of each step of a plan must be. */
-const steps: { readonly [S in StepName]: { readonly [F in keyof Fields<S>]-?: Check<Fields<S>[F]> } } = {
-  decode: { as: oneOf('default', 'pillow') },
-  resizeShortSide: { size: side, filter },
-  resize: { height: side, width: side, filter },
-  centerCrop: { height: side, width: side },
-  reverseChannels: {},
-  scale: { factor: real, offset: real },
-  normalize: {
-    mean: reals,
-    deviation: list<readonly number[]>([1, 64], (value): value is number => real(value) && value !== 0),
-  },
-};
-
-const isStep: Check<Step> = (value): value is Step => {
-  const { step, ...fields } = asRecord(value) ?? {};
-  if (typeof step !== 'string' || !Object.hasOwn(steps, step)) return false;
-  const checks: Readonly<Record<string, Check<unknown>>> = steps[step as StepName];
-  const keys = Object.keys(checks);
-  return Object.keys(fields).length === keys.length && keys.every((key) => checks[key](fields[key]));
-};
-
-const isPlan = list<Plan>([1, 100], isStep);
 
 const isClass: Check<ClassLabel> = (value): value is ClassLabel => {
   const { label, wnid, ...more } = asRecord(value) ?? {};

@@ -2,7 +2,7 @@ import { startThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import { type AnyTensor, toFloat32 } from '../tensor.js';
 import { isHdf5Type, type KerasContent } from './hdf5-write.js';
-import type { KerasLayer } from './keras-layers.js';
+import type { KerasLayer } from './keras-order.js';
 import type { KerasWriteApi } from './keras-write.worker.js';
 
 /**

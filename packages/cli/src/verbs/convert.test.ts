@@ -1,0 +1,96 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build, createModel, family, preset, save } from 'residual';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bin, ended, residual } from '../running.js';
+
+let folder: string;
+const at = (name: string) => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'residual-convert-'));
+  const config = { ...family.resnet18, size: 32, classes: 2 };
+  const plan = preset('torchvision', { height: 32, width: 32 });
+  await using model = createModel(build('resnet18', config), {
+    architecture: 'resnet18',
+    config,
+    preprocess: 'torchvision',
+    plan,
+    classes: [{ label: 'cat' }, { label: 'dog' }],
+  });
+  await save(model, at('source.residual'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test('converts, says what, and replaces a file only by force', async () => {
+  const first = await residual('convert', at('source.residual'), at('a.pth'));
+  expect(first).toEqual({
+    status: 0,
+    out: expect.stringMatching(
+      /source\.residual → .*a\.pth {2}pytorch, names of torchvision, 102 tensors, 44\.7 MB\n$/,
+    ),
+    err: expect.stringContaining('residual: note: a .pth file has no place for preprocessing, classes and licence'),
+  });
+  const again = await residual('convert', at('source.residual'), at('a.pth'));
+  expect(again).toEqual({ status: 1, out: '', err: expect.stringMatching(/^residual: \[FILE\] .*--force\)\n$/) });
+  const forced = await residual('convert', '--force', '--json', at('source.residual'), at('a.pth'));
+  expect(forced.status).toBe(0);
+  expect(JSON.parse(forced.out)).toMatchObject({
+    from: at('source.residual'),
+    file: at('a.pth'),
+    format: 'pytorch',
+    dialect: 'torchvision',
+    tensors: 102,
+    dropped: [],
+  });
+});
+
+test('a disk that holds no more leaves nothing behind', async () => {
+  // The shell's limit on the size of a file stands for a disk that is full.
+  const limited = spawn('bash', [
+    '-c',
+    'ulimit -f 20000; exec "$@"',
+    '-',
+    process.execPath,
+    bin,
+    'convert',
+    at('source.residual'),
+    at('full.onnx'),
+  ]);
+  const { status, err } = await ended(limited);
+  expect(err).toMatch(/^residual: \[FILE\] .*full\.onnx: it is larger than a file may be here/);
+  expect(status).toBe(1);
+  expect(readdirSync(folder).filter((name) => /full|partial/.test(name))).toEqual([]);
+});
+
+test('Ctrl-C leaves nothing behind, and the older file as it was', async () => {
+  await residual('convert', at('source.residual'), at('old.safetensors'));
+  const before = [statSync(at('old.safetensors')).mtimeMs, readFileSync(at('old.safetensors')).length];
+  const child = spawn(process.execPath, [bin, 'convert', '--force', at('source.residual'), at('old.safetensors')]);
+  const done = ended(child);
+  // As soon as the new file begins to appear.
+  const partial = () => readdirSync(folder).some((name) => name.endsWith('.partial'));
+  while (!partial() && child.exitCode === null) await new Promise((resume) => setTimeout(resume, 1));
+  child.kill('SIGINT');
+  const { status } = await done;
+  expect([0, 130]).toContain(status);
+  expect(partial()).toBe(false);
+  if (status === 130)
+    expect([statSync(at('old.safetensors')).mtimeMs, readFileSync(at('old.safetensors')).length]).toEqual(before);
+});
+
+test.each([
+  [['x.pth', 'x.zip'], 2, '[ARGUMENT] x.zip: its ending says no format that is written'],
+  [['absent.pth', 'x.safetensors'], 1, '[FILE] absent.pth: there is no such file'],
+  [['a', 'b', '--to', 'kears'], 2, '[ARGUMENT] Expected residual, safetensors, pytorch, keras or onnx for --to'],
+  [['a.pth'], 2, "[ARGUMENT] missing required argument 'to'"],
+])('%j is refused', async (args, status, message) => {
+  expect(await residual('convert', ...args)).toEqual({
+    status,
+    out: '',
+    err: expect.stringContaining(`residual: ${message}`),
+  });
+});

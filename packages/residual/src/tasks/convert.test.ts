@@ -1,0 +1,410 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
+import { preset } from '../image/presets.js';
+import { build, type FamilyName, family, type ResNetOptions } from '../models/resnet.js';
+import type { AnyTensor, Tensor } from '../tensor.js';
+import { oracle, shared, temporaryFolder } from '../testing.js';
+import { openCheckpoint } from '../weights/open.js';
+import { describeAll, type Expected, pythonJson } from '../weights/python.test.helper.js';
+import { safetensorsBytes } from '../weights/safetensors.js';
+import { torchBytes } from '../weights/write-torch.js';
+import { convert } from './convert.js';
+import { load } from './load.js';
+import { createModel, type Model } from './model.js';
+import { save } from './save.js';
+
+const folder = temporaryFolder();
+afterAll(folder.remove);
+const at = (...names: string[]) => join(folder.path, ...names);
+
+async function contents(path: string): Promise<Expected> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await describeAll(checkpoint);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function logitsOf(path: string): Promise<number[]> {
+  await using model = await load(path, { engine: 'reference' });
+  return answer(model, noiseTensor([2, 3, 32, 32], noise(3), 2));
+}
+
+/** What it gives for this input, whatever its plan would make of pictures. */
+async function answer(model: Model, x: Tensor): Promise<number[]> {
+  const [{ name }] = model.graph.outputs;
+  return [...(await model.run(x, [name]))[name].data];
+}
+
+const small: ResNetOptions = { classes: 5, size: 32, width: 4, widthPerGroup: 4, depths: [1, 1, 1, 1] };
+
+/** A training checkpoint's tensors as torchvision names them: halves, counters and all. */
+function torchvisionTensors(name: FamilyName, options: ResNetOptions): Map<string, AnyTensor> {
+  const tensors = new Map<string, AnyTensor>();
+  for (const [parameter, tensor] of noiseWeights(build(name, options), 2)) {
+    const bits = new Uint32Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.length);
+    if (parameter === 'layer1.0.conv2.weight')
+      tensors.set(parameter, { dtype: 'bfloat16', shape: tensor.shape, data: Uint16Array.from(bits, (b) => b >>> 16) });
+    else if (parameter === 'layer2.0.conv1.weight')
+      tensors.set(parameter, {
+        dtype: 'float16',
+        shape: tensor.shape,
+        data: Uint16Array.from(bits, (b) => (b >>> 18) & 0x3bff),
+      });
+    else tensors.set(parameter, tensor);
+    if (parameter.endsWith('running_var'))
+      tensors.set(parameter.replace('running_var', 'num_batches_tracked'), {
+        dtype: 'int64',
+        shape: [],
+        data: BigInt64Array.of(2n ** 40n + 1n),
+      });
+  }
+  return tensors;
+}
+
+describe('a set of tensors goes through each container and comes back', () => {
+  test('torchvision’s names: every element type, bit by bit, and the same logits', async () => {
+    const tensors = torchvisionTensors('resnet50', small);
+    writeFileSync(at('0.pth'), Buffer.concat([...torchBytes(tensors)]));
+    const expected = await contents(at('0.pth'));
+    expect(new Set(Object.values(expected).map(({ dtype }) => dtype)).size).toBe(4);
+    const logits = await logitsOf(at('0.pth'));
+    const route = ['0.pth', '1.safetensors', '2.residual', '3.pth', '4.residual', '5.safetensors', '6.pt'];
+    for (const [i, next] of route.slice(1).entries()) {
+      const done = await convert(at(route[i]), at(next));
+      expect(done).toMatchObject({ dialect: 'torchvision', dropped: [], tensors: tensors.size });
+      expect(await contents(at(next)), next).toEqual(expected);
+      expect(await logitsOf(at(next)), next).toEqual(logits);
+    }
+    await using recorded = await load(at('4.residual'));
+    expect(recorded.record).toMatchObject({ preprocess: 'torchvision', config: { depths: [1, 1, 1, 1] } });
+    expect(recorded.notes).toEqual([]);
+  });
+
+  test.each([
+    ['keras-resnet50', 'keras'],
+    ['keras-resnet50v2', 'keras'],
+    ['keras2015-resnet50', 'keras2015'],
+  ] as const)('%s: Keras’ names and layout, and the same probabilities', async (name, dialect) => {
+    const options = { ...small, size: 224, depths: [2, 1, 3, 1] };
+    const config = { ...family[name], ...options };
+    const record = {
+      architecture: name,
+      config,
+      preprocess: 'caffe',
+      plan: preset('caffe', { height: 224, width: 224 }),
+    };
+    const graph = build(name, options);
+    await save(createModel(graph, record, { weights: noiseWeights(graph, 6) }), at(`${name}.residual`));
+    const probabilities = async (path: string) => {
+      await using model = await load(path);
+      return answer(model, noiseTensor([1, 3, 224, 224], noise(3), 100));
+    };
+    const before = await probabilities(at(`${name}.residual`));
+    // All the way round once; the others by way of what differs, their names.
+    const others = name === 'keras-resnet50' ? ['.safetensors', '.pth', '.1.residual'] : ['.pth'];
+    const route = ['.residual', '.h5', ...others, '.1.h5'];
+    await convert(at(`${name}.residual`), at(`${name}.h5`));
+    const expected = await contents(at(`${name}.h5`));
+    expect(Object.keys(expected)).toHaveLength(graph.parameters.length);
+    for (const [i, next] of route.entries()) {
+      if (i > 1) expect((await convert(at(name + route[i - 1]), at(name + next))).dialect).toBe(dialect);
+      if (i > 1) expect(await contents(at(name + next)), next).toEqual(expected);
+      if (/residual|1\.h5/.test(next)) expect(await probabilities(at(name + next)), next).toEqual(before);
+    }
+    // The order of the layers was made anew from the network on the way, and is the same.
+    expect(Object.keys(await contents(at(`${name}.1.h5`)))).toEqual(Object.keys(expected));
+  });
+
+  test('tensors of a network that nobody knows, between containers that hold any', async () => {
+    const tensors: [string, AnyTensor][] = [
+      ['blob.w', { dtype: 'uint8', shape: [3], data: Uint8Array.of(1, 2, 3) }],
+      ['blob.b', { dtype: 'bool', shape: [1], data: Uint8Array.of(1) }],
+    ];
+    writeFileSync(at('any.safetensors'), Buffer.concat([...safetensorsBytes(tensors, { author: 'me' })]));
+    await convert(at('any.safetensors'), at('any.pth'));
+    await convert(at('any.pth'), at('any2.safetensors'));
+    expect(await contents(at('any2.safetensors'))).toEqual(await contents(at('any.safetensors')));
+    await expect(convert(at('any.pth'), at('any.residual'))).rejects.toMatchObject({ code: 'WEIGHTS_MISMATCH' });
+    await expect(convert(at('any.pth'), at('any.h5'))).rejects.toMatchObject({ code: 'WEIGHTS_MISMATCH' });
+    await convert(at('any.safetensors'), at('any3.safetensors'));
+    const again = await openCheckpoint(at('any3.safetensors'));
+    expect(again.metadata).toEqual({ author: 'me' });
+    await again.close();
+  });
+
+  test('a training checkpoint: the prefix is taken off, the optimiser left out, both are told', async () => {
+    const tensors = new Map<string, AnyTensor>();
+    for (const [name, tensor] of torchvisionTensors('resnet18', small)) tensors.set(`module.${name}`, tensor);
+    tensors.set('optimizer.state', { dtype: 'float32', shape: [1], data: Float32Array.of(Number.NaN) });
+    writeFileSync(at('training.pth'), Buffer.concat([...torchBytes(tensors)]));
+    const done = await convert(at('training.pth'), at('plain.pth'));
+    expect(done.dropped).toEqual(['optimizer.state']);
+    expect(done.notes.join('\n')).toMatch(/took "module\." off .*\n.*left out 1 tensors .*optimizer\.state/);
+    expect(Object.keys(await contents(at('plain.pth')))).toEqual([...torchvisionTensors('resnet18', small).keys()]);
+  });
+});
+
+/** Keras' own rules of loading by layers, with the file of the oracle in the place of the model. */
+const loadAsKeras = `
+import h5py
+def attributes(group, name):
+    if name in group.attrs:
+        return [n.decode('utf8') if hasattr(n, 'decode') else n for n in group.attrs[name]]
+    parts, i = [], 0
+    while f'{name}{i}' in group.attrs:
+        parts += [n.decode('utf8') if hasattr(n, 'decode') else n for n in group.attrs[f'{name}{i}']]
+        i += 1
+    return parts
+def layers(path):
+    f = h5py.File(path, 'r')
+    root = f['model_weights'] if 'model_weights' in f else f
+    found = []
+    for name in attributes(root, 'layer_names'):
+        names = attributes(root[name], 'weight_names')
+        if names: found.append((name, names, [np.asarray(root[name][n]) for n in names]))
+    return f, found
+model_file, model = layers(sys.argv[1])
+for path in sys.argv[2:]:
+    f, saved = layers(path)
+    assert len(saved) == len(model), (len(saved), len(model))
+    for (layer, names, expected), (name, saved_names, values) in zip(model, saved):
+        assert (name, saved_names) == (layer, names), (name, saved_names, layer, names)
+        for a, b in zip(expected, values):
+            assert a.shape == b.shape and a.dtype == b.dtype and (a == b).all(), name
+    kind = f.attrs['layer_names'].dtype.kind if 'layer_names' in f.attrs else 'none'
+    assert kind == 'S', kind
+    bare = [n for n in attributes(f, 'layer_names') if not attributes(f[n], 'weight_names')]
+    assert all('weight_names' in f[n].attrs and f[n].attrs['weight_names'].shape == (0,) for n in bare) and len(bare) > 40
+    versions = {k: f.attrs.get(k) for k in ('keras_version', 'backend')}
+    theirs = {k: model_file.attrs.get(k) for k in ('keras_version', 'backend')}
+    text = lambda d: {k: v.decode() if hasattr(v, 'decode') else v for k, v in d.items()}
+    assert text(versions) == text(theirs), (versions, theirs)
+print(json.dumps(len(model)))
+`;
+
+describe('a network saved here is spelled as others spell it', () => {
+  const saved = async (name: FamilyName, options: ResNetOptions) => {
+    const config = { ...family[name], ...options };
+    const graph = build(name, config);
+    const record = {
+      architecture: name,
+      config,
+      preprocess: 'torchvision',
+      plan: preset('torchvision', { height: 32, width: 32 }),
+    };
+    await save(createModel(graph, record, { weights: noiseWeights(graph, 8) }), at(`${name}.residual`));
+    return at(`${name}.residual`);
+  };
+
+  test.each([
+    ['torchvision', 'conv1.weight'],
+    ['huggingface', 'resnet.embedder.embedder.convolution.weight'],
+    ['mmpretrain', 'backbone.conv1.weight'],
+    ['moco', 'module.encoder_q.conv1.weight'],
+    ['dino', 'teacher.backbone.conv1.weight'],
+  ] as const)('%s, and back, with every bit and the same logits', async (dialect, sign) => {
+    // The self-supervised ones have no classifier.
+    const source = await saved('resnet50', /moco|dino/.test(dialect) ? { ...small, classes: 0 } : small);
+    const [file, back] = [at(`${dialect}.pth`), at(`${dialect}.back.residual`)];
+    expect(await convert(source, file, { dialect, force: true })).toMatchObject({ dialect, dropped: [] });
+    expect(Object.keys(await contents(file))).toContain(sign);
+    expect(await logitsOf(file)).toEqual(await logitsOf(source));
+    await convert(file, back, { dialect: 'residual', force: true });
+    expect(await contents(back)).toEqual(await contents(source));
+    const other = at(`${dialect}.torchvision.safetensors`);
+    await convert(file, other, { dialect: 'torchvision', force: true });
+    expect(await contents(other)).toEqual(await contents(source));
+  });
+
+  test('timm, where its names say more than torchvision’s', async () => {
+    const source = await saved('ecaresnet50d', { ...small, stemWidth: 4 });
+    expect(await convert(source, at('timm.pth'))).toMatchObject({ dialect: 'timm' });
+    expect((await contents(at('timm.pth')))['layer1.0.se.conv.weight'].shape).toHaveLength(3);
+    expect(await logitsOf(at('timm.pth'))).toEqual(await logitsOf(source));
+    await expect(convert(source, at('x.pth'), { dialect: 'huggingface' })).rejects.toThrow(
+      'it has no name for conv1.0.weight',
+    );
+  });
+
+  test('the record goes along into .safetensors', async () => {
+    const source = await saved('resnet18', small);
+    expect(await convert(source, at('kept.safetensors'))).toMatchObject({ dialect: 'torchvision' });
+    await using kept = await load(at('kept.safetensors'));
+    await using original = await load(source);
+    expect(kept.record).toEqual(original.record);
+  });
+});
+
+describe.skipIf(!shared)('files by others', () => {
+  // Each model by one of the ways in which a file comes about: by the names of its tensors, or out of a network.
+  test.each([
+    ['resnet50', 'network'],
+    ['resnet50v2', 'tensors'],
+    ['keras2015', 'network'],
+  ] as const)(
+    'Keras’ rules of loading take %s (%s), layer for layer and value for value',
+    async (name, way) => {
+      if (!existsSync(at(name))) oracle('keras_oracle.py', name, at(name), '--size', '64', '--classes', '6');
+      const [original, written] = [at(name, `${name}.h5`), at(name, `${way}.h5`)];
+      if (way === 'tensors') {
+        await convert(original, at(name, 'a.safetensors'));
+        await convert(at(name, 'a.safetensors'), written);
+      } else {
+        await using model = await load(original, { size: 64 });
+        await save(model, at(name, 'a.residual'));
+        await convert(at(name, 'a.residual'), written);
+      }
+      expect(pythonJson<number>(loadAsKeras, original, written)).toBeGreaterThan(100);
+    },
+    60_000,
+  );
+
+  test('a whole Keras model keeps its description', async () => {
+    const source = join(shared as string, 'weights/mlperf-tiny-resnet8.h5');
+    await convert(source, at('whole.h5'));
+    expect(await contents(at('whole.h5'))).toEqual(await contents(source));
+    const [a, b] = [await openCheckpoint(source), await openCheckpoint(at('whole.h5'))];
+    expect(b.metadata).toEqual(a.metadata);
+    expect(b.reason).toBe('HDF5 with /model_weights');
+    await Promise.all([a.close(), b.close()]);
+    await convert(source, at('whole.residual'));
+    const logits = await logitsOfWhole(source);
+    expect(await logitsOfWhole(at('whole.h5'))).toEqual(logits);
+    expect(await logitsOfWhole(at('whole.residual'))).toEqual(logits);
+    const alone = await convert(source, at('whole.safetensors'));
+    expect(alone.notes.join()).toContain('no place for the network that the source describes');
+  });
+
+  test('PyTorch loads what is converted for it', async () => {
+    await convert(join(shared as string, 'weights/resnet20-12fca82f.th'), at('resnet20.pth'));
+    const found = pythonJson<Expected>(
+      `import torch
+print(json.dumps({n: of_torch(t) for n, t in torch.load(sys.argv[1], weights_only=True).items()}))`,
+      at('resnet20.pth'),
+    );
+    expect(found).toEqual(await contents(at('resnet20.pth')));
+    expect(Object.keys(found)).toContain('linear.weight');
+  });
+});
+
+async function logitsOfWhole(path: string): Promise<number[]> {
+  await using model = await load(path);
+  return answer(model, noiseTensor([1, 3, 32, 32], noise(3), 127, 127));
+}
+
+test('a bundled model by its name', async () => {
+  const done = await convert('resnet8-cifar10', at('bundled.residual'));
+  expect(done.dialect).toBe('residual');
+  await using model = await load(at('bundled.residual'));
+  await using original = await load('resnet8-cifar10');
+  expect(model.graph).toEqual(original.graph);
+  expect({ ...model.record, about: original.record.about }).toEqual(original.record);
+  await convert('resnet8-cifar10', at('bundled.onnx'));
+  expect(existsSync(at('bundled.onnx'))).toBe(true);
+});
+
+test('labels and preprocessing go into the record', async () => {
+  writeFileSync(
+    at('plain.safetensors'),
+    Buffer.concat([...safetensorsBytes(noiseWeights(build('resnet18', small), 1))]),
+  );
+  const labels = ['a', 'b', 'c', 'd', 'e'].map((label) => ({ label }));
+  await convert(at('plain.safetensors'), at('told.residual'), { labels, preprocess: 'torchvision-v2' });
+  await using model = await load(at('told.residual'));
+  expect(model.record).toMatchObject({ classes: labels, preprocess: 'torchvision-v2' });
+  await expect(convert(at('plain.safetensors'), at('told.pth'), { labels })).rejects.toThrow(
+    'pytorch has no place for them',
+  );
+  // The record of a file stays with its tensors in the other container that can hold it.
+  await convert(at('told.residual'), at('told.safetensors'));
+  await using kept = await load(at('told.safetensors'));
+  expect(kept.record).toEqual(model.record);
+  const lost = await convert(at('told.residual'), at('told.pth'));
+  expect(lost.notes.join()).toContain('no place for preprocessing, classes and licence');
+});
+
+describe('refused, with nothing written', () => {
+  const inside = at('refused');
+  mkdirSync(inside);
+  const source = at('source.safetensors');
+  const target = (name: string) => join(inside, name);
+  writeFileSync(source, Buffer.concat([...safetensorsBytes(noiseWeights(build('resnet50', small), 1))]));
+  const refused = (to: string, options = {}, from = source) => expect(convert(from, to, options)).rejects;
+  afterAll(() => expect(readdirSync(inside)).toEqual([]));
+
+  test('an ending that says nothing, or a format that is none', async () => {
+    await refused(target('x.tar')).toMatchObject({
+      code: 'ARGUMENT',
+      message: expect.stringContaining('.residual .safetensors .pth'),
+    });
+    await refused(target('x.keras')).toThrow('Keras 3 reads weights from .h5 too');
+    await refused(target('x'), { to: 'tflite' }).toMatchObject({ code: 'UNKNOWN_NAME' });
+    await refused(target('x.pth'), { dialect: 'kears' }).toThrow('did you mean "keras"?');
+    await refused(target('x.pth'), { fold: true }).toMatchObject({ code: 'ARGUMENT' });
+    await refused(target('x.onnx'), { dialect: 'keras' }).toMatchObject({ code: 'ARGUMENT' });
+  });
+
+  test('a topology that the spelling does not have', async () => {
+    await refused(target('x.h5')).toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringMatching(/a Keras file|keras/),
+    });
+    await refused(target('x.pth'), { dialect: 'keras' }).toThrow(
+      'cannot be written as "keras": it has no name for conv1.weight; its layers are those of torchvision (bottleneck blocks, stride on the 3x3, stem pool padded)',
+    );
+    // torchvision's names, He's stride: whoever has the names alone would stride elsewhere.
+    const config = { ...family.resnet50, ...small, strideOn: '1x1' } as const;
+    const graph = build('resnet50', config);
+    const record = {
+      architecture: 'resnet50',
+      config,
+      preprocess: 'caffe',
+      plan: preset('caffe', { height: 32, width: 32 }),
+    };
+    await save(createModel(graph, record), at('he.residual'));
+    await refused(target('x.pth'), {}, at('he.residual')).toThrow('it would be read with strideOn 3x3, and it has 1x1');
+  });
+
+  test('weights that are no numbers', async () => {
+    const weights = new Map(noiseWeights(build('resnet18', small), 1));
+    (weights.get('bn1.bias') as Tensor).data[1] = Number.POSITIVE_INFINITY;
+    writeFileSync(at('nan.safetensors'), Buffer.concat([...safetensorsBytes(weights)]));
+    for (const name of ['x.pth', 'x.residual', 'x.onnx', 'x.safetensors'])
+      await refused(target(name), {}, at('nan.safetensors')).toMatchObject({ code: 'NUMERICS' });
+  });
+
+  test('targets: the source itself, by a link too; a file that is there; no folder; a device', async () => {
+    const before = readFileSync(source);
+    symlinkSync(source, at('link.safetensors'));
+    for (const same of [source, at('link.safetensors')])
+      await refused(same, { force: true }).toMatchObject({
+        code: 'FILE',
+        message: expect.stringContaining('very file'),
+      });
+    await refused(source, { force: true }, folder.path).toThrow('may be one of them');
+    writeFileSync(at('there.pth'), 'there');
+    await refused(at('there.pth')).toThrow('it is there already; name another, or have it replaced (force, --force)');
+    expect(readFileSync(at('there.pth'), 'utf8')).toBe('there');
+    await convert(source, at('there.pth'), { force: true });
+    await refused(target('no/x.pth')).toThrow('there is no such folder');
+    await refused(join(source, 'x.pth')).toThrow('part of its path is no folder');
+    await refused('/dev/null', { to: 'pytorch', force: true }).toThrow('it is no ordinary file and is not replaced');
+    await refused('', { to: 'pytorch' }).toThrow('the path is empty');
+    expect(readFileSync(source)).toEqual(before);
+  });
+
+  test('work that is cancelled', async () => {
+    const abort = new AbortController();
+    abort.abort();
+    for (const name of ['x.pth', 'x.residual', 'x.onnx'])
+      await refused(target(name), { signal: abort.signal }).toMatchObject({ code: 'ABORTED' });
+    const later = new AbortController();
+    await refused(target('x.onnx'), { signal: later.signal, onProgress: () => later.abort() }).toMatchObject({
+      code: 'ABORTED',
+    });
+  });
+});

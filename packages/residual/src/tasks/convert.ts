@@ -1,0 +1,204 @@
+import { checkTarget, writeFileAtomic } from '#file';
+import { aborted, ResidualError, unknownName } from '../errors.js';
+import { bundled } from '../models/bundled.js';
+import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
+import { type DialectName, dialects } from '../weights/names.js';
+import { openCheckpoint } from '../weights/open.js';
+import { choosePart, partNotes } from '../weights/parts.js';
+import { ownSpelling, recordKey, recordText } from '../weights/record.js';
+import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
+import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
+import { exportOnnx } from './export.js';
+import { type LoadOptions, load, nameOf, type Understanding, understand } from './load.js';
+import { recordOf, type Watched, watch } from './save.js';
+
+export interface ConvertOptions extends Watched, Pick<LoadOptions, 'labels' | 'preprocess' | 'part'> {
+  /** What is written, where the ending of the file does not say it. */
+  readonly to?: TargetFormat | undefined;
+  /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
+  readonly dialect?: DialectName | typeof ownSpelling | undefined;
+  /** Replace a file that is there. */
+  readonly force?: boolean | undefined;
+  /** For ONNX: join each BatchNorm with the convolution before it. */
+  readonly fold?: boolean | undefined;
+}
+
+/** What was written. */
+export interface Converted {
+  readonly file: string;
+  readonly format: TargetFormat;
+  /** Absent where nothing says whose names they are, and for ONNX. */
+  readonly dialect?: string;
+  readonly tensors: number;
+  /** Of all values. */
+  readonly bytes: number;
+  /** Tensors of the source that are not in the file. */
+  readonly dropped: readonly string[];
+  /** What was decided for the user, or lost, one line each. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Writes weights in another format or spelling. Where both files spell the tensors alike, each tensor keeps its name,
+ * element type and bits; otherwise they go through the network, as float32. What the new file cannot say is refused or
+ * told. The file appears whole or not at all.
+ *
+ * @param from a weight file, or a bundled model's name.
+ * @param to a path; its ending chooses the format: `.residual` `.safetensors` `.pth` `.h5` `.onnx`.
+ * @throws ARGUMENT for an ending that is unknown; FILE when the target is there already, is the source or cannot be
+ * written; WEIGHTS_MISMATCH when the spelling has no names for the network, or would have it taken for another; NUMERICS
+ * when a weight is not a finite number; ABORTED; and what `load` throws.
+ * @example await convert('resnet50.pth', 'resnet50.residual');
+ */
+export async function convert(
+  from: string | URL | Uint8Array | Blob,
+  to: string,
+  options: ConvertOptions = {},
+): Promise<Converted> {
+  const format = options.to ?? formatOfEnding(to);
+  if (format !== 'onnx' && !Object.hasOwn(containers, format))
+    throw unknownName('format', format, [...Object.keys(containers), 'onnx']);
+  checkOptions(format, options);
+  const source = typeof from === 'string' || from instanceof URL ? { from } : {};
+  await checkTarget(to, { ...source, ...(options.force && { force: true }) });
+
+  if (format === 'onnx') {
+    await using model = await load(from, loading(options));
+    await exportOnnx(model, to, options);
+    const { size, bytes } = sizeOfAll(model.weights.values());
+    const dropped = model.report?.unexpected ?? [];
+    return { file: to, format, tensors: size, bytes, dropped, notes: model.notes };
+  }
+  const content =
+    typeof from === 'string' && Object.hasOwn(bundled, from)
+      ? await throughModel(from, format, options.dialect, options)
+      : await throughFile(from, format, options);
+  if (options.signal?.aborted) throw aborted();
+  await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
+  const { size, bytes } = sizeOfAll(content.tensors.values());
+  const { dialect, dropped, notes } = content;
+  return { file: to, format, ...(dialect !== undefined && { dialect }), tensors: size, bytes, dropped, notes };
+}
+
+/** Reads the source as it stands, and as a network only where that is needed. */
+async function throughFile(
+  from: string | URL | Uint8Array | Blob,
+  format: ContainerName,
+  options: ConvertOptions,
+): Promise<Content> {
+  const file = nameOf(from);
+  const opened = await openCheckpoint(from);
+  try {
+    const chosen = choosePart(opened, options.part);
+    const { checkpoint } = chosen;
+    const found = understand(checkpoint, file);
+    const own = found.record?.dialect === ownSpelling;
+    const spelling = own ? ownSpelling : found.naming?.dialect;
+    const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
+    const alike = wanted === spelling && canStand(checkpoint, format, found);
+    if (!alike) {
+      const beside = { found, notes: lost(checkpoint, found, format) };
+      return await throughModel(from, format, wanted, options, beside);
+    }
+    const content = await asItStands(checkpoint, found, options);
+    const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
+    const metadata =
+      format === 'residual' ? await recordFor(from, wanted ?? ownSpelling, options) : headerTexts(checkpoint);
+    return {
+      ...content,
+      metadata,
+      ...(keras && { keras }),
+      notes: [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
+    };
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Reads the network and spells its parameters; without a `wanted` spelling as its own code base does. */
+async function throughModel(
+  from: string | URL | Uint8Array | Blob,
+  format: ContainerName,
+  wanted: DialectName | typeof ownSpelling | undefined,
+  options: ConvertOptions,
+  beside?: { found: Understanding; notes: readonly string[] },
+): Promise<Content> {
+  await using model = await load(from, loading(options));
+  const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
+  // Whoever had the record keeps it in the other file that can hold it.
+  const keepsRecord =
+    containers[format].keepsRecord || (format === 'safetensors' && beside?.found.record !== undefined);
+  const content = spelled(model, dialect, format, keepsRecord);
+  const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
+  const dropped = [...(model.report?.unexpected ?? []), ...(beside?.found.naming?.ignored ?? [])];
+  return { ...content, metadata, dropped, notes: [...model.notes, ...(beside?.notes ?? [])] };
+}
+
+/** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
+function canStand(checkpoint: Checkpoint, format: ContainerName, { naming, architecture }: Understanding): boolean {
+  if (format === 'residual') return naming !== undefined;
+  if (format !== 'keras' || checkpoint.format === 'keras-h5') return true;
+  return naming !== undefined && dialects[naming.dialect].layout === 'keras' && architecture !== undefined;
+}
+
+/** The record for tensors that stay as they are: the whole file is read once as `load` reads it. */
+async function recordFor(
+  from: string | URL | Uint8Array | Blob,
+  dialect: string,
+  options: ConvertOptions,
+): Promise<Record<string, string>> {
+  await using model = await load(from, loading(options));
+  return { format: 'pt', [recordKey]: recordText(recordOf(model, dialect)) };
+}
+
+/** A header's texts stay with their tensors: the record and whatever else others wrote there. */
+function headerTexts({ format, metadata }: Checkpoint): Record<string, string> {
+  if (format !== 'safetensors') return { format: 'pt' };
+  return Object.fromEntries(
+    Object.entries(metadata).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}
+
+/** What the source says and the new file cannot. */
+function lost(checkpoint: Checkpoint, { record, described }: Understanding, format: ContainerName): string[] {
+  const notes: string[] = [];
+  if (record && format !== 'residual' && format !== 'safetensors')
+    notes.push(
+      `a ${containers[format].endings[0]} file has no place for preprocessing, classes and licence; they were left out`,
+    );
+  if (described && !record && checkpoint.metadata.model_config && format !== 'keras' && format !== 'residual')
+    notes.push(
+      `a ${containers[format].endings[0]} file has no place for the network that the source describes; .residual keeps it`,
+    );
+  return notes;
+}
+
+const loading = ({ labels, preprocess, part }: ConvertOptions): LoadOptions => ({
+  ...(part !== undefined && { part }),
+  ...(labels && { labels }),
+  ...(preprocess !== undefined && { preprocess }),
+});
+
+/** Options that the format would not obey are refused, not ignored. */
+function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold }: ConvertOptions): void {
+  const keeps = format === 'onnx' || containers[format].keepsRecord;
+  const refuse = (what: string) => {
+    throw new ResidualError('ARGUMENT', what, { format });
+  };
+  if ((labels || preprocess !== undefined) && !keeps)
+    refuse(`labels and preprocessing are kept in .residual and .onnx files; ${format} has no place for them`);
+  if (dialect !== undefined && format === 'onnx')
+    refuse('an ONNX model has the names of its network; leave dialect out');
+  if (dialect !== undefined && dialect !== ownSpelling && !Object.hasOwn(dialects, dialect))
+    throw unknownName('dialect', dialect, [...Object.keys(dialects), ownSpelling]);
+  if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
+}
+
+function sizeOfAll(tensors: Iterable<Parameters<typeof byteLength>[0]>): { size: number; bytes: number } {
+  let [size, bytes] = [0, 0];
+  for (const tensor of tensors) {
+    size++;
+    bytes += byteLength(tensor);
+  }
+  return { size, bytes };
+}
