@@ -7,6 +7,7 @@ export type WeightFormat =
   | 'torch-zip'
   | 'torch-legacy'
   | 'torch-tar'
+  | 'numpy-pickle'
   | 'safetensors'
   | 'keras-h5'
   | 'keras-archive'
