@@ -94,7 +94,12 @@ export const classifyFlags = {
     help: 'published or bundled model (resnet50), or with -w an architecture',
     parse: text,
   },
-  weights: { value: 'file', short: 'w', help: 'weight file, or its folder: .pth .safetensors .h5 .keras', parse: text },
+  weights: {
+    value: 'file',
+    short: 'w',
+    help: 'weight file, or its folder: .pth .safetensors .h5 .keras .onnx',
+    parse: text,
+  },
   part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },

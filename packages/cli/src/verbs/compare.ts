@@ -100,7 +100,7 @@ async function recorded(against: string): Promise<boolean> {
 }
 
 function describe(side: ComparedSide, name: string, preprocess: string | undefined): string {
-  if ('recorded' in side) return `${name} (recorded)`;
+  if ('recorded' in side) return `${name.replace(/^.*[/\\]/, '')} (recorded)`;
   const { record } = side.model;
   const plan = side.plan ? (preprocess ?? 'its own plan') : record.preprocess;
   return `${name} (${record.architecture}, preprocessing ${plan}, engine ${side.engine ?? 'auto'})`;

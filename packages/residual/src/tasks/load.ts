@@ -6,6 +6,7 @@ import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
+import { onnxGraph } from '../models/onnx-graph.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
@@ -19,6 +20,7 @@ import { readSideFiles, type SideFiles } from '../weights/side-files.js';
 import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
+import { onnxNetwork } from './onnx.js';
 import { misspelt, type Origin, originOf } from './origin.js';
 
 export interface LoadOptions extends EngineOptions, HubOptions {
@@ -47,7 +49,7 @@ export interface LoadOptions extends EngineOptions, HubOptions {
 export interface Understanding {
   readonly naming: Naming | undefined;
   readonly architecture: Architecture | undefined;
-  /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
+  /** Builds the network that the file itself describes (a whole Keras model, ONNX). Throws what `kerasGraph`, `onnxGraph` throw. */
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
@@ -58,7 +60,7 @@ export interface Understanding {
 /**
  * Loads a model: a bundled or a published model's name (`resnet50`, `keras/resnet50`, `timm/resnet50.a1_in1k`; fetched
  * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5 and
- * .keras), an index of shards, or the folder of either. Format, dialect and architecture of a file are read off the
+ * .keras, ONNX), an index of shards, or the folder of either. Format, dialect and architecture of a file are read off the
  * content.
  *
  * @param from `resnet50`, torchvision's best, when left out.
@@ -95,8 +97,12 @@ export function understand(checkpoint: Checkpoint, file = 'weights'): Understand
   if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
-  const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
+  return { naming, architecture, described: describedBy(checkpoint), record };
+}
+
+function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
+  if (network) return () => onnxGraph(network).graph;
+  return modelConfig ? () => kerasGraph(modelConfig) : undefined;
 }
 
 /** The network is the record's. Names that are no dialect's are the network's own. */
@@ -168,13 +174,15 @@ async function fill(
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
   const known = replace.size ? undefined : (origin?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
+  // What a file describes may differ from the member of the family that its names speak of.
+  const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
     {
       architecture,
-      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
+      ...(network.config && !given ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
       ...source(origin ?? stored),
@@ -213,6 +221,12 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     const graph = build(architecture, changes);
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
+  if (checkpoint.network) {
+    const { network: model } = checkpoint;
+    const network = described(() => onnxNetwork(model, naming, found.architecture, size), file);
+    refuseChanges(network.graph, options, file);
+    return network;
+  }
   if (found.described) {
     const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
@@ -231,7 +245,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
 }
 
 /** The network that a file describes; what is wrong with it is said of the file. */
-function described(build: () => Graph, file: string): Graph {
+function described<T>(build: () => T, file: string): T {
   try {
     return build();
   } catch (error) {
@@ -243,7 +257,9 @@ function described(build: () => Graph, file: string): Graph {
 /** A network that is given as it is cannot be changed while its weights are loaded. */
 function refuseChanges(graph: Graph, { classes, size }: LoadOptions, file: string): void {
   const has = outputsOf(graph);
-  if (size !== undefined || (classes !== undefined && classes !== has))
+  const side = typeof size === 'number' ? [size, size] : size;
+  const resized = side !== undefined && String(side) !== String(graph.inputs[0].shape.slice(2));
+  if (resized || (classes !== undefined && classes !== has))
     throw new ResidualError(
       'ARGUMENT',
       `${file}: its network ${graph.name} is given as it is, with ${has ?? 'no'} classes; build one of another size or number of classes and pass it as architecture`,
