@@ -1,3 +1,4 @@
+import { aborted } from '../errors.js';
 import { applyPlan, decodingOf } from '../image/apply.js';
 import type { Decoded, Pixels } from '../image/pixels.js';
 import type { Decoding, Filter, Plan, Step } from '../image/plan.js';
@@ -6,7 +7,7 @@ import type { Tensor } from '../tensor.js';
 import type { Finding } from './compare.js';
 import { type FloatPicture, resample, type Sampling } from './compare-resample.js';
 import { relativeError } from './compare-stations.js';
-import { type Chain, chainFindings, chainOf } from './compare-values.js';
+import { type Chain, chainFindings, chainOf, likelyChains } from './compare-values.js';
 
 // Why two inputs made from one picture differ: one side is redone with one thing changed, then two, until it gives the
 // other's input. What values do (order of channels, range, means) is fitted rather than tried: it is linear.
@@ -59,29 +60,24 @@ const rounding = { rms: 0.5, most: 2.5 };
 /**
  * What makes `other`, an input `[1, 3, H, W]` of unknown or known making, from the picture that `base` was made from.
  * Empty when no combination of two changes of the table (or, where the other plan is known, of its own differences) does.
+ * @throws ABORTED
  */
-export function explainPicture(base: PictureBase, other: { input: Tensor; plan?: Plan | undefined }): PictureCause[] {
+export async function explainPicture(
+  base: PictureBase,
+  other: { input: Tensor; plan?: Plan | undefined },
+  { signal }: { signal?: AbortSignal | undefined } = {},
+): Promise<PictureCause[]> {
   const [, , height, width] = base.input.shape;
   const start = recipeOf(base.plan, height, width);
-  const rendered = new Map<string, FloatPicture | undefined>();
-  const render = (recipe: Recipe): FloatPicture | undefined => {
-    const key = JSON.stringify({ ...recipe, layout: '' });
-    if (!rendered.has(key)) rendered.set(key, draw(recipe, base.decoded));
-    return rendered.get(key);
-  };
   const goal = other.plan && recipeOf(other.plan, other.input.shape[2], other.input.shape[3]);
   const changes = goal ? known(start, goal, base.decoded.default) : table(start, other.input, base.decoded);
   const theirs = other.plan && chainOf(other.plan);
   const ours = chainOf(base.plan);
-
-  interface Match extends Fit {
-    readonly used: readonly Change[];
-    readonly recipe: Recipe;
-  }
-  let best: Match | undefined;
+  let best: (Fit & { used: readonly Change[]; recipe: Recipe }) | undefined;
   for (const used of combinations(changes, goal ? changes.length : 2)) {
+    await breath(signal);
     const recipe = changed(start, used);
-    const picture = render(recipe);
+    const picture = draw(recipe, base.decoded);
     const fit = picture && fitValues(picture, planes(other.input, recipe.layout), ours, theirs);
     if (!fit) continue;
     if (fit.rms <= exact.rms && fit.most <= exact.most) {
@@ -93,23 +89,58 @@ export function explainPicture(base: PictureBase, other: { input: Tensor; plan?:
   }
   if (!best) return [];
 
-  const target = planes(other.input, best.recipe.layout);
-  const error = (recipe: Recipe, chain: Chain): number => {
-    const picture = render(recipe);
-    const seen = planes(other.input, recipe.layout);
-    return picture ? relativeError(valued(picture, chain), seen) : Number.POSITIVE_INFINITY;
+  const { used, recipe, chain } = best;
+  const error = (tried: Recipe, values: Chain): number => {
+    const picture = draw(tried, base.decoded);
+    return picture
+      ? relativeError(valued(picture, values), planes(other.input, tried.layout))
+      : Number.POSITIVE_INFINITY;
   };
   const before = relativeError(base.input, other.input);
-  const after = relativeError(valued(render(best.recipe) as FloatPicture, best.chain), target);
-  const values = chainFindings(ours, best.chain);
+  const after = error(recipe, chain);
   return [
-    ...best.used.map((left) => {
-      const rest = (best as Match).used.filter((change) => change !== left);
-      const recipe = changed(start, rest);
-      return { finding: left.finding, before, after, without: error(recipe, (best as Match).chain) };
+    ...used.map((change) => {
+      const rest = used.filter((one) => one !== change);
+      return { finding: change.finding, before, after, without: error(changed(start, rest), chain) };
     }),
-    ...values.map((finding) => ({ finding, before, after, without: error((best as Match).recipe, ours) })),
+    ...chainFindings(ours, chain).map((finding) => ({ finding, before, after, without: error(recipe, ours) })),
   ];
+}
+
+/** Lets the rest of the program run, and ends cancelled work. */
+async function breath(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve));
+  if (signal?.aborted) throw aborted();
+}
+
+/**
+ * The inputs that another system may have made of the picture, for recordings that hold none: each single change of the
+ * table, each way with values that has a name, and Keras' and PyTorch's whole preprocessings.
+ */
+export function* likelyInputs(base: PictureBase): Generator<{ findings: readonly Finding[]; input: Tensor }> {
+  const [, , height, width] = base.input.shape;
+  const start = recipeOf(base.plan, height, width);
+  const ours = chainOf(base.plan);
+  const changes = table(start, base.input, base.decoded).filter(({ factors }) => !factors.includes('layout'));
+  const values = likelyChains(ours);
+  const squash = { ...start, shape: 'squash', filter: 'nearest' } as const;
+  const geometries = [
+    { findings: [], recipe: start },
+    ...changes.map((change) => ({ findings: [change.finding], recipe: changed(start, [change]) })),
+  ];
+  if (start.shape !== 'squash' && start.filter !== 'nearest')
+    geometries.push({
+      findings: known(start, squash, base.decoded.default).map(({ finding }) => finding),
+      recipe: squash,
+    });
+  for (const [i, { findings, recipe }] of geometries.entries()) {
+    const picture = draw(recipe, base.decoded);
+    if (!picture) continue;
+    // All ways with values for the plain picture and for Keras' squashed one; otherwise one change at a time.
+    const chains = i === 0 || i === geometries.length - 1 ? [ours, ...values] : [ours];
+    for (const chain of chains)
+      yield { findings: [...findings, ...chainFindings(ours, chain)], input: valued(picture, chain) };
+  }
 }
 
 const changed = (recipe: Recipe, changes: readonly Change[]): Recipe =>
