@@ -3,7 +3,8 @@ import type { Graph } from '../graph/graph.js';
 import { sameShape, type Tensor } from '../tensor.js';
 import { softmax } from './classify.js';
 import type { Finding } from './compare.js';
-import { type Experiment, networkHypotheses } from './compare-causes.js';
+import { networkHypotheses } from './compare-causes.js';
+import type { Experiment } from './compare-causes-weights.js';
 import { evaluate, fits, type Net } from './compare-network.js';
 import { commonName, matchPoints, type Pair, relativeError } from './compare-stations.js';
 
