@@ -24,10 +24,8 @@ export interface Recipe {
   readonly steps: Plan;
 }
 
-type Factor = Exclude<keyof Recipe, 'steps'> | 'steps';
-
 export interface Change {
-  readonly factors: readonly Factor[];
+  readonly factors: readonly (keyof Recipe)[];
   readonly to: Partial<Recipe>;
   readonly finding: Finding;
 }
