@@ -124,6 +124,10 @@ describe('layers of the newer ResNets', () => {
     );
     expect(product).toMatchObject({ op: 'mul', name: 'product' });
   });
+  test('its means by Reshape', () => {
+    const reshape = layer('Reshape', 'column', { target_shape: [1, 1, 3] }, 'pool');
+    expect(built(pool, reshape)[1]).toMatchObject({ op: 'reshape', attributes: { shape: [3, 1, 1] } });
+  });
   test.each([
     [-1, 1],
     [3, 1],
@@ -160,6 +164,7 @@ describe('a layer is refused by name', () => {
   test.each<[string, Json[], string]>([
     ['a join along the batch', one('Concatenate', { axis: 0 }, 'in', 'in'), 'joins axis 0 of 4'],
     ['a join of nothing', one('Concatenate', {}), 'takes 1 or more input(s) but has 0'],
+    ['a reshaped picture', one('Reshape', { target_shape: [1, 1, 3] }, 'in'), 'reshapes to [1,1,3]'],
     ['a product of three', one('Multiply', {}, 'in', 'in', 'in'), 'multiplies 3 branches'],
     ['a bicubic', one('UpSampling2D', { interpolation: 'bicubic' }, 'in'), 'has the interpolation "bicubic"'],
     ['a picture without end', one('UpSampling2D', { size: 65536 }, 'in'), 'numbers of one picture'],

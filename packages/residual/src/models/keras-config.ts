@@ -14,6 +14,7 @@ import {
   mul,
   network,
   relu,
+  reshape,
   resize,
   sigmoid,
   softmax,
@@ -160,6 +161,14 @@ const builders: Record<string, Builder> = {
     // Keras' channels are last, ours come first behind the batch.
     const ours = at === dimensions - 1 ? 1 : (at as number) + 1;
     return concat(values, { name: layer.name, axis: ours });
+  },
+  Reshape: ([x], layer) => {
+    // Of channels last, only a vector's channels stand where ours do: what squeeze and excitation makes of its means.
+    const target = layer.config.target_shape;
+    const [height, width, channels] = Array.isArray(target) ? target : [];
+    if (x.shape.length !== 2 || height !== 1 || width !== 1 || (channels !== x.shape[1] && channels !== -1))
+      return refuse(layer, `reshapes to ${show(target)}; supported is [1, 1, channels] of a vector of so many`);
+    return reshape(x, [x.shape[1], 1, 1], { name: layer.name });
   },
   Flatten: ([x], layer) => flatten(x, { name: layer.name, channelsLast: true }),
   Dense: ([x], layer) => {

@@ -102,13 +102,13 @@ async function throughFile(
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
-    const metadata =
-      format === 'residual' ? await recordFor(from, wanted ?? ownSpelling, options) : headerTexts(checkpoint);
+    const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
-      metadata,
+      metadata: recorded?.metadata ?? headerTexts(checkpoint),
       ...(keras && { keras }),
-      notes: [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
+      // What loading has to say holds for the record; the rest of it is said of the tensors already.
+      notes: recorded?.notes ?? [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
     };
   } finally {
     await opened.close();
@@ -146,9 +146,9 @@ async function recordFor(
   from: string | URL | Uint8Array | Blob,
   dialect: string,
   options: ConvertOptions,
-): Promise<Record<string, string>> {
+): Promise<{ metadata: Record<string, string>; notes: readonly string[] }> {
   await using model = await load(from, loading(options));
-  return { format: 'pt', [recordKey]: recordText(recordOf(model, dialect)) };
+  return { metadata: { format: 'pt', [recordKey]: recordText(recordOf(model, dialect)) }, notes: model.notes };
 }
 
 /** A header's texts stay with their tensors: the record and whatever else others wrote there. */

@@ -7,6 +7,7 @@ import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
 import type { DialectName, Naming } from '../weights/names.js';
+import { lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
 
@@ -21,11 +22,13 @@ export interface Network {
   readonly architecture: string;
   /** Absent for networks that are not of the family. */
   readonly config?: ResNetConfig;
+  /** The program that wrote the file, where it says so: `pytorch`. */
+  readonly producer?: string;
 }
 
 /** The preprocessing: the user's, else the record's, else the dialect's custom, with a note where another would be as likely. */
 export function choosePlan(
-  { graph, config, naming }: Network,
+  { graph, config, naming, producer }: Network,
   options: { preprocess?: string | Plan | undefined; decode?: Decoding | undefined; resized?: boolean },
   file: string,
   notes: string[],
@@ -49,6 +52,12 @@ export function choosePlan(
       `${file}: its preprocessing "${preprocess}" is no preset and cannot be changed to another size; pass a plan as preprocess`,
       { file },
     );
+  }
+  if (!config && producer === 'pytorch' && outputsOf(graph) === 1000) {
+    notes.push(
+      `${file}: nothing says how its pictures were prepared; as PyTorch wrote it for 1000 classes, torchvision's way is assumed (preset "torchvision")`,
+    );
+    return { preprocess: 'torchvision', plan: preset('torchvision', size) };
   }
   if (!config || naming.dialect === undefined) {
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
@@ -86,6 +95,22 @@ function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
     default:
       return dialect satisfies never;
   }
+}
+
+/** What the user should know where names and shapes leave a choice open. */
+export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
+  const doubts: string[] = [];
+  if (outputsOf(graph) === undefined) doubts.push(`${file}: it has no classifier; the network ends with its features`);
+  if (naming.dialect === 'detectron2' && config?.strideOn === '1x1')
+    doubts.push(
+      `${file}: taken for MSRA's weights (stride on the first 1×1, BGR pictures); for Detectron2's copies of torchvision's pass architecture resnet50 (or the like) and preprocess torchvision`,
+    );
+  const same = config && naming.dialect === 'timm' ? lookalikes(config) : [];
+  if (same.length)
+    doubts.push(
+      `${file}: ${same.join(' and ')} ${same.length > 1 ? 'have' : 'has'} the same tensors; if it is ${same.length > 1 ? 'one of them' : 'that one'}, pass it as architecture`,
+    );
+  return doubts;
 }
 
 /** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */

@@ -5,7 +5,9 @@ import { sizeOf } from '../tensor.js';
 import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, type Part } from '../weights/parts.js';
-import { understand } from './load.js';
+import { readSideFiles } from '../weights/side-files.js';
+import { outputsOf } from './custom.js';
+import { understand, withSideFiles } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
 export interface Inspection {
@@ -24,6 +26,8 @@ export interface Inspection {
   /** The network these tensors were made for; absent when it is none we know. */
   readonly architecture?: string;
   readonly classes?: number;
+  /** The files beside the weights that were heard on the network: `config.json of timm`. */
+  readonly beside?: string;
   /** Why the network that the file describes cannot be built. */
   readonly trouble?: string;
   /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
@@ -49,30 +53,44 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
-    const { naming, architecture, described, record } = understand(taken);
-    const graph = architecture ? undefined : described && attempt(described);
+    const { naming, architecture, described, record, beside } = withSideFiles(
+      understand(taken),
+      await readSideFiles(from),
+    );
+    const { network } = checkpoint;
+    const graph = architecture && !network ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
-    const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
+    const built = graph instanceof ResidualError ? undefined : graph;
+    const counted =
+      network && built
+        ? built.parameters.map(({ role, shape }) => ({ shape, measured: role === 'mean' || role === 'variance' }))
+        : tensors
+            .filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)))
+            .map(({ name, parameter, shape }) => ({ shape, measured: isStatistic.test(parameter ?? name) }));
     const count = (measured: boolean) =>
-      counted
-        .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
-        .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-    const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
+      counted.filter((one) => one.measured === measured).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    const classes = network && built ? outputsOf(built) : architecture?.config.classes;
+    const name = architecture?.name ?? record?.architecture ?? built?.name;
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
       ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
-      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(described && !naming && !record
+        ? network
+          ? { dialect: 'onnx model', dialectReason: 'it holds its own graph' }
+          : { dialect: 'keras model', dialectReason: 'it has a model_config' }
+        : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
-      prefix: naming?.prefix ?? '',
+      prefix: network ? '' : (naming?.prefix ?? ''),
       ...(name === undefined ? {} : { architecture: name }),
-      ...(architecture ? { classes: architecture.config.classes } : {}),
+      ...(beside && { beside: beside.from }),
+      ...(classes === undefined ? {} : { classes }),
       parameters: count(false),
       statistics: count(true),
       tensors,

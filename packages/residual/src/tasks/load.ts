@@ -1,10 +1,12 @@
 import { chooseEngine } from '../engines/index.js';
-import { nearest, ResidualError, unknownName } from '../errors.js';
+import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import { defaultModel } from '../hub/catalogue.js';
+import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
-import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
+import { onnxGraph } from '../models/onnx-graph.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
@@ -12,13 +14,16 @@ import type { Checkpoint } from '../weights/checkpoint.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
-import { type Architecture, recogniseArchitecture } from '../weights/recognise.js';
+import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
-import { choosePlan, customaryLabels, type Network, outputsOf } from './custom.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
+import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
+import { onnxNetwork } from './onnx.js';
+import { misspelt, type Origin, originOf } from './origin.js';
 
-export interface LoadOptions extends EngineOptions {
+export interface LoadOptions extends EngineOptions, HubOptions {
   /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
   architecture?: FamilyName | (string & {}) | Graph | undefined;
   /** Number of classes; another than the file's needs `newHead`. */
@@ -44,36 +49,47 @@ export interface LoadOptions extends EngineOptions {
 export interface Understanding {
   readonly naming: Naming | undefined;
   readonly architecture: Architecture | undefined;
-  /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
+  /** Builds the network that the file itself describes (a whole Keras model, ONNX). Throws what `kerasGraph`, `onnxGraph` throw. */
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** The files beside it that had a say in this. */
+  readonly beside?: SideFiles;
 }
 
 /**
- * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5 and .keras), an index of shards, or the folder of either. Format, dialect and architecture are read off
- * the content.
+ * Loads a model: a bundled or a published model's name (`resnet50`, `keras/resnet50`, `timm/resnet50.a1_in1k`; fetched
+ * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5 and
+ * .keras, ONNX), an index of shards, or the folder of either. Format, dialect and architecture of a file are read off the
+ * content.
  *
- * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
+ * @param from `resnet50`, torchvision's best, when left out.
+ * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE; for
+ * published models DOWNLOAD, LICENCE, ABORTED too.
  * @example await using model = await load('resnet50.pth');
  */
-export async function load(from: CheckpointInput, options: LoadOptions = {}): Promise<Model> {
-  const record =
-    typeof from === 'string' && Object.hasOwn(bundled, from)
-      ? (bundled as Record<string, BundledModel>)[from]
-      : undefined;
-  if (record === undefined && typeof from === 'string') refuseNames(from);
+export async function load(from: CheckpointInput = defaultModel, options: LoadOptions = {}): Promise<Model> {
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const checkpoint = await openCheckpoint(record ? record.weights : from);
+  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const beside = origin ? undefined : await readSideFiles(from);
+  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
+    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
+  });
   try {
-    const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record);
+    const { network } = origin ?? {};
+    const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
+    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
 }
+
+/** An option that is undefined is one that was not given. */
+const given = (options: LoadOptions): LoadOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+
+const isAbsent = (error: unknown): boolean => error instanceof ResidualError && error.details.reason === 'ENOENT';
 
 /** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
 export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
@@ -81,8 +97,12 @@ export function understand(checkpoint: Checkpoint, file = 'weights'): Understand
   if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
-  const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
+  return { naming, architecture, described: describedBy(checkpoint), record };
+}
+
+function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
+  if (network) return () => onnxGraph(network).graph;
+  return modelConfig ? () => kerasGraph(modelConfig) : undefined;
 }
 
 /** The network is the record's. Names that are no dialect's are the network's own. */
@@ -96,22 +116,40 @@ function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   };
 }
 
+/** What stands beside a weight file goes before what its names and shapes look like, behind its own record. */
+export function withSideFiles(found: Understanding, beside: SideFiles | undefined): Understanding {
+  if (!beside || !found.architecture || found.record) return found;
+  const { classes } = found.architecture.config;
+  const config = { ...found.architecture.config, ...beside.network, classes };
+  return { ...found, beside, architecture: { name: architectureName(config), config } };
+}
+
 function shapeIn(checkpoint: Checkpoint, naming: Naming, parameter: string) {
   const source = naming.tensors.get(parameter);
   const info = source === undefined ? undefined : checkpoint.tensors.get(source);
   return info && parameterShape(info.shape, naming.layout);
 }
 
-async function fill(opened: Checkpoint, file: string, options: LoadOptions, record?: BundledModel): Promise<Model> {
+async function fill(
+  opened: Checkpoint,
+  file: string,
+  options: LoadOptions,
+  origin?: Origin,
+  sideFiles?: SideFiles,
+): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const { checkpoint } = chosen;
-  const found = understand(checkpoint, file);
+  const found = withSideFiles(understand(checkpoint, file), sideFiles);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
-  const network = chooseNetwork(checkpoint, found, options, file);
+  const { beside } = found;
+  if (beside) notes.push(`${file}: read ${beside.from} beside it`);
+  // A network that is given or described as it is keeps its size.
+  const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
+  const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
-  const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
-  const graph = record ? { ...network.graph, name: architecture } : network.graph;
+  const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
+  const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
@@ -123,30 +161,38 @@ async function fill(opened: Checkpoint, file: string, options: LoadOptions, reco
       `${file}: ${report.unexpected.length} tensors have no place in ${architecture} and were left out: ${list(report.unexpected)}`,
     );
 
-  const { preprocess = record?.preprocess, decode } = options;
+  if (!beside && !stored && options.architecture === undefined) notes.push(...customaryDoubts(network, file));
+
+  const [, , height, width] = graph.inputs[0].shape;
+  const { decode } = options;
+  const published = origin?.preprocess;
+  const planned = typeof published === 'function' ? published({ height, width }) : published;
+  const preprocess = options.preprocess ?? planned ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
   // Where labels are given, a note on those that are customary would mislead.
   const spoken = options.labels ? [] : notes;
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
-  const known = replace.size ? undefined : (record?.classes ?? (await customary()));
+  const known = replace.size ? undefined : (origin?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
+  // What a file describes may differ from the member of the family that its names speak of.
+  const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
     {
       architecture,
-      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
+      ...(network.config && !given ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...origin(record ?? stored),
+      ...source(origin ?? stored),
     },
     { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
 /** Where weights come from and what may be done with them, as far as it is known. */
-const origin = (from: Partial<Pick<BundledModel, 'licence' | 'source' | 'about'>> = {}) => ({
+const source = (from: Partial<Pick<Origin, 'licence' | 'source' | 'about'>> = {}) => ({
   ...(from.licence !== undefined && { licence: from.licence }),
   ...(from.source !== undefined && { source: from.source }),
   ...(from.about !== undefined && { about: from.about }),
@@ -175,6 +221,12 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     const graph = build(architecture, changes);
     return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
+  if (checkpoint.network) {
+    const { network: model } = checkpoint;
+    const network = described(() => onnxNetwork(model, naming, found.architecture, size), file);
+    refuseChanges(network.graph, options, file);
+    return network;
+  }
   if (found.described) {
     const graph = described(found.described, file);
     const config = found.architecture && { config: found.architecture.config };
@@ -193,7 +245,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
 }
 
 /** The network that a file describes; what is wrong with it is said of the file. */
-function described(build: () => Graph, file: string): Graph {
+function described<T>(build: () => T, file: string): T {
   try {
     return build();
   } catch (error) {
@@ -205,7 +257,9 @@ function described(build: () => Graph, file: string): Graph {
 /** A network that is given as it is cannot be changed while its weights are loaded. */
 function refuseChanges(graph: Graph, { classes, size }: LoadOptions, file: string): void {
   const has = outputsOf(graph);
-  if (size !== undefined || (classes !== undefined && classes !== has))
+  const side = typeof size === 'number' ? [size, size] : size;
+  const resized = side !== undefined && String(side) !== String(graph.inputs[0].shape.slice(2));
+  if (resized || (classes !== undefined && classes !== has))
     throw new ResidualError(
       'ARGUMENT',
       `${file}: its network ${graph.name} is given as it is, with ${has ?? 'no'} classes; build one of another size or number of classes and pass it as architecture`,
@@ -275,19 +329,6 @@ function mismatch(file: string, graph: Graph, report: LoadReport, { architecture
     unexpected: report.unexpected,
     looksLike: architecture?.name ?? null,
   });
-}
-
-/** A bare word that names no file but an architecture, or nearly a bundled model, is told apart from a missing file. */
-function refuseNames(from: string): void {
-  if (/[./\\:]/.test(from)) return;
-  if (Object.hasOwn(family, from))
-    throw new ResidualError(
-      'ARGUMENT',
-      `${from} is an architecture and has no weights by itself; pass a weight file (${from}.pth), or "${Object.keys(bundled)[0]}", the bundled model`,
-      { name: from },
-    );
-  const known = [...Object.keys(bundled), ...Object.keys(family)];
-  if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
 /** What messages call a file. */

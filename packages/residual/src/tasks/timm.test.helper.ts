@@ -1,26 +1,25 @@
 /**
  * timm's variants of ResNet written down once more, with torch's functions alone and from the state dict alone, to
- * compare with: `python3 -c PROGRAM FILE CONFIG`. FILE is a safetensors file of a state dict in timm's names and of
- * the tensor `input`; CONFIG is JSON: groups, stride of the anti-aliasing, and what names cannot tell. Prints the
- * features of each stage (sum and sum of magnitudes) and the logits, computed in float64.
+ * compare with: `python3 -c PROGRAM LIST`. LIST is JSON, for each network a safetensors file of a state dict in timm's
+ * names and of the tensor `input`, and what names cannot tell: groups and antiAlias. Prints a line of JSON for each,
+ * the features of each stage and the logits, computed in float64.
  */
 export const timmForward = `
 import sys, json
 import numpy as np, torch
 import torch.nn.functional as F
 
-raw = open(sys.argv[1], 'rb').read()
-length = int.from_bytes(raw[:8], 'little')
-header = json.loads(raw[8:8 + length])
-p = {}
-for name, entry in header.items():
-    if name == '__metadata__':
-        continue
-    begin, end = entry['data_offsets']
-    values = np.frombuffer(raw[8 + length + begin:8 + length + end], '<f4').reshape(entry['shape'])
-    p[name] = torch.from_numpy(values.copy()).double()
-config = json.loads(sys.argv[2])
-aa = config['antiAlias']
+p, aa, cardinality = {}, 'none', 1
+
+def read(path):
+    raw = open(path, 'rb').read()
+    length = int.from_bytes(raw[:8], 'little')
+    header = json.loads(raw[8:8 + length])
+    header.pop('__metadata__', None)
+    for name, entry in header.items():
+        begin, end = entry['data_offsets']
+        values = np.frombuffer(raw[8 + length + begin:8 + length + end], '<f4').reshape(entry['shape'])
+        p[name] = torch.from_numpy(values.copy()).double()
 
 def conv(x, name, stride=1, groups=1):
     w = p[name + '.weight']
@@ -56,7 +55,7 @@ def block(x, name, stride):
     y = x
     for i, step in enumerate(strides, 1):
         use = aa != 'none' and step == 2
-        y = conv(y, '%s.conv%d' % (name, i), 1 if use else step, config['groups'] if deep and i == 2 else 1)
+        y = conv(y, '%s.conv%d' % (name, i), 1 if use else step, cardinality if deep and i == 2 else 1)
         y = bn(y, '%s.bn%d' % (name, i))
         if i < len(strides):
             y = F.relu(y)
@@ -96,8 +95,12 @@ def features(x):
         out['layer%d' % stage] = x
     return out
 
-with torch.no_grad():
+torch.set_grad_enabled(False)
+for network in json.loads(sys.argv[1]):
+    p.clear()
+    read(network['file'])
+    aa, cardinality = network['antiAlias'], network['groups']
     out = features(p['input'])
     out['logits'] = F.linear(out['layer4'].mean((2, 3)), p['fc.weight'], p['fc.bias'])
-print(json.dumps({name: {'shape': list(t.shape), 'data': t.flatten().tolist()} for name, t in out.items()}))
+    print(json.dumps({name: {'shape': list(t.shape), 'data': t.flatten().tolist()} for name, t in out.items()}))
 `;

@@ -1,8 +1,16 @@
 import { ResidualError } from '../errors.js';
+import type { OnnxNetwork } from '../models/onnx-network.js';
 import { type AnyTensor, bytesPerElement, type DataOf, type DType, type Shape, sizeOf } from '../tensor.js';
 import type { ByteSource } from './source.js';
 
-export type WeightFormat = 'torch-zip' | 'torch-legacy' | 'torch-tar' | 'safetensors' | 'keras-h5' | 'keras-archive';
+export type WeightFormat =
+  | 'torch-zip'
+  | 'torch-legacy'
+  | 'torch-tar'
+  | 'safetensors'
+  | 'keras-h5'
+  | 'keras-archive'
+  | 'onnx';
 
 /** One tensor of a weight file's table of contents. */
 export interface TensorInfo {
@@ -23,6 +31,8 @@ export interface Checkpoint {
   readonly reason: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Metadata;
+  /** The graph of an ONNX model. */
+  readonly network?: OnnxNetwork;
   /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
   read(name: string): Promise<AnyTensor>;
   close(): Promise<void>;

@@ -22,7 +22,7 @@ export function recogniseArchitecture(naming: Naming, shapeOf: ShapeOf): Archite
   const [only, ...others] = name === undefined ? lookalikes(config) : [];
   if (only !== undefined && !others.length)
     return { name: only, config: { ...config, antiAlias: family[only].antiAlias } };
-  return { name: name ?? `resnet of ${config.depths.join(', ')} ${config.block} blocks`, config };
+  return { name: nameOf(config), config };
 }
 
 /** Members of the family that have the same tensors: all that differs is what is put against aliasing. */
@@ -138,11 +138,13 @@ const incidental: readonly (keyof ResNetConfig)[] = [
   'softmax',
 ];
 
-function familyName(config: ResNetConfig): FamilyName | undefined {
-  for (const [name, row] of Object.entries(family))
-    if (!differingSettings(config, row).length) return name as FamilyName;
-  return undefined;
-}
+/** The member of the family that a configuration is. */
+export const familyName = (config: ResNetConfig): FamilyName | undefined =>
+  (Object.keys(family) as FamilyName[]).find((name) => !differingSettings(config, family[name]).length);
+
+/** What a network is called: as the family calls it, or what it is made of. */
+export const nameOf = (config: ResNetConfig): string =>
+  familyName(config) ?? `resnet of ${config.depths.join(', ')} ${config.block} blocks`;
 
 /** The settings in which two members of the family are different networks. */
 export function differingSettings(a: ResNetConfig, b: ResNetConfig): readonly (keyof ResNetConfig)[] {
