@@ -123,7 +123,7 @@ export const verbs: readonly Verb[] = [
   verb({
     name: 'compare',
     args: '[picture]',
-    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    summary: 'say where two models or programs part on a photograph, and why',
     flags: compareFlags,
     examples: [
       'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',
