@@ -72,9 +72,9 @@ export function callOf(draft: Draft, node: OnnxNode): Call {
   };
   const activation = (index: number): Activation => {
     const found = input(index) ?? refuse(`has no input ${index}`);
-    return found.kind === 'activation'
-      ? found
-      : refuse(`has a constant where the network's values are due (input ${index})`);
+    if (found.kind !== 'activation')
+      return refuse(`has a constant where the network's values are due (input ${index})`);
+    return found.mirrored === undefined ? found : refuse('reads a picture with a mirrored rim, which only a blur may');
   };
   const constant = (index: number): Constant => {
     const found = input(index) ?? refuse(`has no input ${index}`);

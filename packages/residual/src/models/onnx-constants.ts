@@ -62,16 +62,20 @@ const folds: Record<string, (call: Call) => Constant> = {
   },
   Transpose(call) {
     const constant = call.constant(0);
-    const { from, shape } = constant;
+    const { from, shape, values, whole } = constant;
     const order = permutationOf(call, shape.length);
-    if (!from) return call.refuse('transposes numbers that are computed');
-    if (!hasOwnAxes(call.draft, constant)) call.refuse('transposes a tensor that was reshaped, which is not supported');
-    const before = from.permutation ?? shape.map((_, axis) => axis);
-    return {
-      kind: 'constant',
-      shape: order.map((axis) => shape[axis]),
-      from: { tensor: from.tensor, permutation: order.map((axis) => before[axis]) },
-    };
+    const turned = order.map((axis) => shape[axis]);
+    const steps = stepsOf(shape);
+    const lists = () => order.map((axis) => range(shape[axis]).map((i) => i * steps[axis]));
+    const moved = values && isSmall(shape) ? pick(values, lists()) : undefined;
+    const own = hasOwnAxes(call.draft, constant);
+    if (!from || !own) {
+      if (!moved) return call.refuse('transposes a tensor that was reshaped, which is not supported');
+      return numbers(turned, moved, whole);
+    }
+    const permutation = order.map((axis) => from.permutation?.[axis] ?? axis);
+    const rest = moved ? numbers(turned, moved, whole) : { kind: 'constant' as const, shape: turned };
+    return { ...rest, from: { tensor: from.tensor, permutation } };
   },
   Reshape(call) {
     const target = [...(call.numbers(1) ?? call.list('shape') ?? call.refuse('has no shape'))];
@@ -137,18 +141,21 @@ const folds: Record<string, (call: Call) => Constant> = {
   Slice(call) {
     const { shape, values, whole } = known(call, 0);
     const setting = (name: string, index: number) => (call.count > 1 ? call.numbers(index) : call.list(name));
-    const [starts, ends] = [setting('starts', 1), setting('ends', 2)];
-    const [axes, steps] = [setting('axes', 3) ?? [0], setting('steps', 4) ?? [1]];
-    if (
-      shape.length !== 1 ||
-      starts?.length !== 1 ||
-      ends?.length !== 1 ||
-      axes.some((axis) => axis > 0) ||
-      steps[0] !== 1
-    )
-      return call.refuse('takes a part of numbers in a way that is not supported');
-    const part = values.slice(starts[0], ends[0]);
-    return numbers([part.length], part, whole);
+    const [starts, ends] = [setting('starts', 1) ?? [], setting('ends', 2) ?? []];
+    const axes = (setting('axes', 3) ?? starts.map((_, i) => i)).map((axis) => axisOf(call, axis, shape.length));
+    const steps = setting('steps', 4) ?? axes.map(() => 1);
+    if ([starts, ends, steps].some((list) => list.length !== axes.length)) call.refuse('has lists of unequal lengths');
+    const kept = shape.map((size) => range(size));
+    axes.forEach((axis, i) => {
+      kept[axis] = part(call, shape[axis], starts[i], ends[i], steps[i]);
+    });
+    const each = stepsOf(shape);
+    const offsets = kept.map((list, axis) => list.map((i) => i * each[axis]));
+    return numbers(
+      kept.map((list) => list.length),
+      pick(values, offsets),
+      whole,
+    );
   },
   Add: (call) => arithmetic(call, (a, b) => a + b, { left: 0, right: 0 }),
   Sub: (call) => arithmetic(call, (a, b) => a - b, { right: 0 }),
@@ -168,9 +175,32 @@ const numbers = (shape: Shape, values: readonly Size[], whole = true): Constant 
   whole,
 });
 
+/** None of the sizes is large, even where another is 0. */
+const isSmall = (shape: Shape): boolean => sizeOf(shape) <= mostNumbers && shape.every((n) => n <= mostNumbers);
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** How far apart neighbours along each axis lie. */
+const stepsOf = (shape: Shape): number[] => shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
+
+/** The values at all sums of one offset from each list, the last running fastest. */
+const pick = (values: readonly Size[], lists: readonly (readonly number[])[]): Size[] =>
+  lists
+    .reduce<number[]>((offsets, list) => offsets.flatMap((offset) => list.map((more) => offset + more)), [0])
+    .map((offset) => values[offset]);
+
+/** The indices that a Slice takes of `size`; ends are cut to what there is. */
+function part(call: Call, size: number, start: number, end: number, step: number): number[] {
+  if (!Number.isInteger(step) || step === 0) call.refuse(`takes every ${step}th number`);
+  const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
+  const cut = (n: number) => Math.min(Math.max(n < 0 ? n + size : n, least), most);
+  const [from, to] = [Math.max(cut(start), 0), cut(end)];
+  return range(Math.max(0, Math.ceil((to - from) / step))).map((i) => from + i * step);
+}
+
 function shapeOf(call: Call): Constant {
   const x = call.input(0) ?? call.refuse('has no input');
-  const sizes = x.kind === 'activation' ? seenShape(x) : x.shape;
+  const sizes = x.kind === 'activation' ? seenShape(call.activation(0)) : x.shape;
   const [start, end] = [call.integer('start', 0), call.integer('end', sizes.length)];
   const part = sizes.slice(start, end);
   return numbers([part.length], part);
@@ -178,14 +208,15 @@ function shapeOf(call: Call): Constant {
 
 function known(call: Call, index: number): { shape: Shape; values: readonly Size[]; whole: boolean } {
   const { shape, values, whole = false } = call.constant(index);
-  if (values !== undefined && values.length <= mostNumbers) return { shape, values, whole };
+  if (values && isSmall(shape)) return { shape, values, whole };
   const name = short(call.node.inputs[index]);
   return call.refuse(`computes with the tensor "${name}", which is not supported; let the exporter fold constants`);
 }
 
 function reshaped(call: Call, constant: Constant, shape: Shape): Constant {
   if (shape.length > 32) call.refuse('makes more than 32 axes');
-  return { ...constant, shape };
+  const { blur: _, ...rest } = constant;
+  return { ...rest, shape };
 }
 
 /** Element by element, one number with all; the batch only where the number beside it (0 or 1) leaves it what it is. */

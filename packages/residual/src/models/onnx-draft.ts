@@ -17,6 +17,8 @@ export interface Activation {
   readonly shape: Shape;
   /** The model sees its axes as `[N, H, W, C]`. */
   readonly channelsLast: boolean;
+  /** Its picture has a mirrored rim of that width, which is not computed: only a blur may read it. */
+  readonly mirrored?: number;
 }
 
 /** A tensor of the file, or numbers made of the shapes of others. */
@@ -26,6 +28,7 @@ export interface Constant {
   readonly values?: readonly Size[];
   /** The values are whole numbers, whose division is whole too. */
   readonly whole?: boolean;
+  readonly blur?: number;
   /** The file's tensor, and the order in which its axes are seen. */
   readonly from?: { readonly tensor: string; readonly permutation?: readonly number[] };
 }
@@ -93,10 +96,11 @@ function uniqueNames(taken: readonly string[]): (wish: string) => string {
   };
 }
 
-const ofFile = (tensor: string, { dtype, shape, values }: OnnxConstant): Constant => ({
+const ofFile = (tensor: string, { dtype, shape, values, blur }: OnnxConstant): Constant => ({
   kind: 'constant',
   shape,
   ...(values ? { values, whole: !dtype.includes('float') } : {}),
+  ...(blur === undefined ? {} : { blur }),
   from: { tensor },
 });
 

@@ -148,10 +148,10 @@ function resultsOf(draft: Draft): Pick<Graph, 'outputs' | 'features'> {
   const { network, nodes, known } = draft;
   const values = network.outputs.map((name): Activation => {
     const found = known.get(name);
-    if (found?.kind === 'activation') return found;
+    if (found?.kind === 'activation' && found.mirrored === undefined) return found;
     throw new ResidualError(
       'GRAPH',
-      `ONNX model "${short(network.name)}" has the output "${short(name)}", ${found ? 'which is constant' : 'which nothing makes'}`,
+      `ONNX model "${short(network.name)}" has the output "${short(name)}", ${found ? 'which is no result of a layer' : 'which nothing makes'}`,
     );
   });
   const [main, ...others] = values;

@@ -21,6 +21,8 @@ export interface OnnxConstant {
   readonly shape: Shape;
   /** Its numbers, where it is small: shapes, sides, factors. */
   readonly values?: readonly number[];
+  /** The size of the kernel, where it is one blur for every channel: see `blurPool` in graph/ops.ts. */
+  readonly blur?: number;
 }
 
 export interface OnnxInput {

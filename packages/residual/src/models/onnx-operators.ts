@@ -309,7 +309,8 @@ const almostZero = 2 ** -149;
 function pad(call: Call): Activation {
   const x = call.activation(0);
   const mode = call.text('mode', 'constant');
-  if (mode !== 'constant') call.refuse(`pads by "${mode.slice(0, 40)}"; only zeros are supported`);
+  if (mode !== 'constant' && mode !== 'reflect')
+    call.refuse(`pads by "${mode.slice(0, 40)}"; only zeros, and the mirrored rim of a blur, are supported`);
   if (Math.abs(call.numbers(2)?.[0] ?? call.real('value', 0)) > almostZero)
     call.refuse('pads with another number than 0');
   const rank = x.shape.length;
@@ -326,6 +327,11 @@ function pad(call: Call): Activation {
   const [batch, channels, [top, bottom], [left, right]] = sides;
   if (batch.some((n) => n > 0)) call.refuse('pads the batch');
   if (pads.every((n) => n === 0)) return x;
+  if (mode === 'reflect') {
+    if (x.channelsLast || channels.some((n) => n > 0) || [bottom, left, right].some((n) => n !== top))
+      call.refuse('mirrors more or less than the same rim on all sides of a picture');
+    return { ...x, mirrored: top };
+  }
   return call.layer('pad', [x.value], { channels, spatial: [top, left, bottom, right] }, x);
 }
 

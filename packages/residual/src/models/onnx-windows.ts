@@ -1,4 +1,4 @@
-import { type Padding, type Pair, resolvePadding } from '../graph/ops.js';
+import { blurRim, type Padding, type Pair, resolvePadding } from '../graph/ops.js';
 import type { Call } from './onnx-call.js';
 import type { Activation } from './onnx-draft.js';
 
@@ -28,6 +28,8 @@ function paddingOf(call: Call, x: Activation, kernel: Pair, stride: Pair, dilati
 
 /** Conv: weight `[out, in / group, kh, kw]`, and perhaps a bias. */
 export function convolution(call: Call): Activation {
+  const given = call.input(0);
+  if (given?.kind === 'activation' && given.mirrored !== undefined) return blur(call, given, given.mirrored);
   const x = call.picture(0);
   const weight = call.constant(1);
   if (weight.shape.length !== 4) call.refuse(`has a weight of ${weight.shape.length} axes; only 4 are supported`);
@@ -42,6 +44,24 @@ export function convolution(call: Call): Activation {
   const parameters = [call.parameter(weight, 'weight', weight.shape)];
   if (call.input(2)) parameters.push(call.parameter(call.constant(2), 'bias', [filters]));
   return call.layer('conv2d', [x.value, ...parameters], { kernel, stride, padding, dilation, groups });
+}
+
+/** A picture with a mirrored rim, every channel of it convolved with Pascal's triangle: anti-aliased networks have it. */
+function blur(call: Call, x: Activation, rim: number): Activation {
+  const { blur: kernel, shape } = call.constant(1);
+  const [stride, across] = call.sizes('strides', 2, 1);
+  const fits =
+    kernel !== undefined &&
+    shape[0] === x.shape[1] &&
+    call.integer('group', 1) === x.shape[1] &&
+    stride === across &&
+    rim === blurRim(kernel, stride) &&
+    call.text('auto_pad', 'NOTSET') === 'NOTSET' &&
+    call.sizes('pads', 4, 0, 0).every((n) => n === 0) &&
+    call.sizes('dilations', 2, 1).every((n) => n === 1) &&
+    call.input(2) === undefined;
+  if (!fits) return call.refuse('takes a picture with a mirrored rim and is no blur, which is not supported');
+  return call.layer('blurPool', [x.value], { kernel, stride });
 }
 
 export function maxPool(call: Call): Activation {

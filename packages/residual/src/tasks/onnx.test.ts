@@ -82,6 +82,14 @@ class Parts(nn.Module):
         z = z.mean([2, 3])
         z = z.view(z.size(0), -1) @ self.matrix
         return F.softmax(self.fc(self.drop(z)), 1)
+class Rims(nn.Module):
+    """Zeros and mirrored rims, whose sizes the exporter computes in the graph; a blur as timm has it."""
+    def __init__(self):
+        super().__init__()
+        self.conv, self.zeros = nn.Conv2d(3, 8, 3), nn.ZeroPad2d((0, 1, 2, 3))
+        taps = torch.tensor([1., 4., 6., 4., 1.]) / 16; self.register_buffer('filter', (taps[:, None] * taps)[None, None].repeat(8, 1, 1, 1))
+    def forward(self, x): return F.conv2d(F.pad(self.zeros(self.conv(x)), [2] * 4, 'reflect'), self.filter, stride=2, groups=8)
+for opset in (11, 16): export(f'rims{opset}', Rims(), picture(), opset_version=opset)
 for opset in (11, 13, 16):
     export(f'parts{opset}', Parts(), picture(2, 65), opset_version=opset, do_constant_folding=opset != 13,
            input_names=['image'], dynamic_axes={'image': {0: 'batch'}} if opset == 16 else None)
@@ -94,7 +102,7 @@ onnx.save(model, f'{out}/external2.onnx', save_as_external_data=True, all_tensor
 describe.skipIf(!shared)('what torch.onnx.export writes', () => {
   beforeAll(() => void runPython(exported, folder.path, join(shared as string, 'oracle')), 120_000);
 
-  test.each(['opset9', 'opset11', 'opset13', 'opset16', 'folded', 'parts11', 'parts13', 'parts16'])(
+  test.each(['opset9', 'opset11', 'opset13', 'opset16', 'folded', 'parts11', 'parts13', 'parts16', 'rims11', 'rims16'])(
     '%s',
     (name) => agree(name),
     30_000,

@@ -1,4 +1,5 @@
 import { unknownName } from '../errors.js';
+import { blurTaps } from '../graph/ops.js';
 import type { OnnxAttribute, OnnxConstant, OnnxInput, OnnxNode } from '../models/onnx-network.js';
 import { type AnyTensor, type Shape, sizeOf, toFloat32 } from '../tensor.js';
 import { type Checkpoint, checkTotal, type Metadata } from './checkpoint.js';
@@ -240,7 +241,8 @@ async function constants(
       sizeOf(shape) <= (real ? mostReals : mostIntegers)
         ? numbersOf(await readTensor(source, placed, beside))
         : undefined;
-    found.set(name, values === undefined ? { dtype, shape } : { dtype, shape, values });
+    const blur = isBlurLike(placed) ? blurOf(await readTensor(source, placed, beside)) : undefined;
+    found.set(name, { dtype, shape, ...(values && { values }), ...(blur !== undefined && { blur }) });
   }
   return found;
 }
@@ -249,3 +251,21 @@ const numbersOf = (tensor: AnyTensor): number[] =>
   tensor.dtype === 'float64' || tensor.dtype === 'int64'
     ? Array.from(tensor.data, Number)
     : Array.from(toFloat32(tensor).data);
+
+/** A kernel of one channel each, of a size that blurs have; that it is one, its numbers tell. */
+const isBlurLike = ({ dtype, shape, place }: Placed): boolean =>
+  dtype === 'float32' &&
+  place.kind !== 'fill' &&
+  shape.length === 4 &&
+  shape[0] <= 4096 &&
+  shape[1] === 1 &&
+  shape[2] === shape[3] &&
+  shape[2] >= 1 &&
+  shape[2] <= 7;
+
+function blurOf({ shape, data }: AnyTensor): number | undefined {
+  const size = shape[2];
+  const taps = blurTaps(size);
+  const isTap = (x: number, i: number) => Math.abs(x - taps[i % size] * taps[Math.floor(i / size) % size]) < 1e-6;
+  return Array.from(data, Number).every(isTap) ? size : undefined;
+}
