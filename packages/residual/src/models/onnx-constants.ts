@@ -140,11 +140,7 @@ const folds: Record<string, (call: Call) => Constant> = {
   },
   Slice(call) {
     const { shape, values, whole } = known(call, 0);
-    const setting = (name: string, index: number) => (call.count > 1 ? call.numbers(index) : call.list(name));
-    const [starts, ends] = [setting('starts', 1) ?? [], setting('ends', 2) ?? []];
-    const axes = (setting('axes', 3) ?? starts.map((_, i) => i)).map((axis) => axisOf(call, axis, shape.length));
-    const steps = setting('steps', 4) ?? axes.map(() => 1);
-    if ([starts, ends, steps].some((list) => list.length !== axes.length)) call.refuse('has lists of unequal lengths');
+    const { starts, ends, axes, steps } = sliceOf(call, shape.length);
     const kept = shape.map((size) => range(size));
     axes.forEach((axis, i) => {
       kept[axis] = part(call, shape[axis], starts[i], ends[i], steps[i]);
@@ -188,6 +184,16 @@ const pick = (values: readonly Size[], lists: readonly (readonly number[])[]): S
   lists
     .reduce<number[]>((offsets, list) => offsets.flatMap((offset) => list.map((more) => offset + more)), [0])
     .map((offset) => values[offset]);
+
+/** What a Slice takes along some axes: attributes up to opset 9, inputs from 10 on. */
+export function sliceOf(call: Call, rank: number) {
+  const setting = (name: string, index: number) => (call.count > 1 ? call.numbers(index) : call.list(name));
+  const [starts, ends] = [setting('starts', 1) ?? [], setting('ends', 2) ?? []];
+  const axes = (setting('axes', 3) ?? starts.map((_, i) => i)).map((axis) => axisOf(call, axis, rank));
+  const steps = setting('steps', 4) ?? axes.map(() => 1);
+  if ([starts, ends, steps].some((list) => list.length !== axes.length)) call.refuse('has lists of unequal lengths');
+  return { starts, ends, axes, steps };
+}
 
 /** The indices that a Slice takes of `size`; ends are cut to what there is. */
 function part(call: Call, size: number, start: number, end: number, step: number): number[] {

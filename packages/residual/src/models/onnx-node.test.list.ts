@@ -120,6 +120,16 @@ const groups: Readonly<Record<string, readonly string[]>> = {
     'test_transpose_all_permutations_5',
     'test_transpose_default',
   ],
+  'takes a part of its input other than every n-th row and column': [
+    'test_slice',
+    'test_slice_default_axes',
+    'test_slice_default_steps',
+    'test_slice_end_out_of_bounds',
+    'test_slice_neg',
+    'test_slice_neg_steps',
+    'test_slice_negative_axes',
+    'test_slice_start_out_of_bounds',
+  ],
   'adds an axis before the batch': ['test_unsqueeze_axis_0'],
 };
 

@@ -1,6 +1,6 @@
 import { type Shape, sizeOf } from '../tensor.js';
 import type { Call } from './onnx-call.js';
-import { axesOf, axisOf, permutationOf, seenShape } from './onnx-constants.js';
+import { axesOf, axisOf, permutationOf, seenShape, sliceOf } from './onnx-constants.js';
 import type { Activation, Constant, Size } from './onnx-draft.js';
 import { resize, upsample } from './onnx-resize.js';
 import { averagePool, convolution, maxPool } from './onnx-windows.js';
@@ -30,6 +30,7 @@ export const operators: Readonly<Record<string, (call: Call) => Activation>> = {
   Reshape: reshape,
   Squeeze: squeeze,
   Unsqueeze: unsqueeze,
+  Slice: slice,
   Transpose: transpose,
   Pad: pad,
   Resize: resize,
@@ -289,6 +290,26 @@ function unsqueeze(call: Call): Activation {
     x,
     Array.from({ length: rank - 1 }, (_, i) => (axes.has(i + 1) ? 1 : (rest.shift() ?? 1))),
   );
+}
+
+/** Every n-th row and column, which is a pool of 1 × 1: the shortcut without parameters of He et al. 2015a, section 4.2. */
+function slice(call: Call): Activation {
+  const x = call.activation(0);
+  const { starts, ends, axes, steps } = sliceOf(call, x.shape.length);
+  const seen = seenShape(x);
+  const every = new Map<number, number>();
+  axes.forEach((axis, i) => {
+    const size = seen[axis];
+    const whole = starts[i] === 0 && typeof size === 'number' && ends[i] >= size && Number.isInteger(steps[i]);
+    const spatial = x.shape.length === 4 && (x.channelsLast ? [1, 2] : [2, 3]).includes(axis);
+    if (!whole || steps[i] < 1 || steps[i] > 65_536 || (steps[i] > 1 && !spatial))
+      call.refuse('takes a part of its input; only every n-th row or column is supported');
+    every.set(axis, steps[i]);
+  });
+  const stride = (x.channelsLast ? [1, 2] : [2, 3]).map((axis) => every.get(axis) ?? 1);
+  const [height, width] = stride;
+  if (height === 1 && width === 1) return x;
+  return call.layer('maxPool', [x.value], { kernel: [1, 1], stride: [height, width], padding: [0, 0, 0, 0] }, x);
 }
 
 /** Pictures lie channels first here; to see them the other way round is remembered, not computed. */

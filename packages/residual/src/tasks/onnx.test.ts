@@ -89,6 +89,11 @@ class Rims(nn.Module):
         self.conv, self.zeros = nn.Conv2d(3, 8, 3), nn.ZeroPad2d((0, 1, 2, 3))
         taps = torch.tensor([1., 4., 6., 4., 1.]) / 16; self.register_buffer('filter', (taps[:, None] * taps)[None, None].repeat(8, 1, 1, 1))
     def forward(self, x): return F.conv2d(F.pad(self.zeros(self.conv(x)), [2] * 4, 'reflect'), self.filter, stride=2, groups=8)
+class Shortcut(nn.Module):
+    """Every second place and zero channels, as akamaster's CIFAR networks."""
+    def __init__(self): super().__init__(); self.conv = nn.Conv2d(3, 8, 3, 2, 1)
+    def forward(self, x): return self.conv(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 3))
+for opset in (11, 13): export(f'shortcut{opset}', Shortcut(), picture(1, 33), opset_version=opset)
 for opset in (11, 16): export(f'rims{opset}', Rims(), picture(), opset_version=opset)
 for opset in (11, 13, 16):
     export(f'parts{opset}', Parts(), picture(2, 65), opset_version=opset, do_constant_folding=opset != 13,
@@ -102,11 +107,20 @@ onnx.save(model, f'{out}/external2.onnx', save_as_external_data=True, all_tensor
 describe.skipIf(!shared)('what torch.onnx.export writes', () => {
   beforeAll(() => void runPython(exported, folder.path, join(shared as string, 'oracle')), 120_000);
 
-  test.each(['opset9', 'opset11', 'opset13', 'opset16', 'folded', 'parts11', 'parts13', 'parts16', 'rims11', 'rims16'])(
-    '%s',
-    (name) => agree(name),
-    30_000,
-  );
+  test.each([
+    'opset9',
+    'opset11',
+    'opset13',
+    'opset16',
+    'folded',
+    'parts11',
+    'parts13',
+    'parts16',
+    'rims11',
+    'rims16',
+    'shortcut11',
+    'shortcut13',
+  ])('%s', (name) => agree(name), 30_000);
 
   test.each(['external', 'external2'])('%s: weights in other files', (name) => agree(name, 'opset16'), 30_000);
 
