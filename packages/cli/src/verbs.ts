@@ -115,7 +115,7 @@ export const verbs: readonly Verb[] = [
     examples: [
       'residual convert resnet50.pth resnet50.safetensors    every tensor as it is',
       'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
-      'residual convert resnet50.pth resnet50.onnx           to run it anywhere',
+      'residual convert resnet50 resnet50.onnx               a published model, to run it anywhere',
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
     ],
     load: () => import('./verbs/convert.js'),
@@ -123,7 +123,7 @@ export const verbs: readonly Verb[] = [
   verb({
     name: 'compare',
     args: '[picture]',
-    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    summary: 'say where two models or programs part on a photograph, and why',
     flags: compareFlags,
     examples: [
       'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',

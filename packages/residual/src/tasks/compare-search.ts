@@ -1,9 +1,10 @@
-import { ResidualError } from '../errors.js';
+import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { sameShape, type Tensor } from '../tensor.js';
 import { softmax } from './classify.js';
 import type { Finding } from './compare.js';
-import { type Experiment, networkHypotheses } from './compare-causes.js';
+import { networkHypotheses } from './compare-causes.js';
+import type { Experiment } from './compare-causes-weights.js';
 import { evaluate, fits, type Net } from './compare-network.js';
 import { commonName, matchPoints, type Pair, relativeError } from './compare-stations.js';
 
@@ -163,6 +164,7 @@ async function bestExperiment(
       if (number !== undefined && seen && own && sameShape(own.shape, seen.shape)) known.set(number, seen);
     }
     const error = async (tried: Net): Promise<number> => {
+      if (signal?.aborted) throw aborted();
       if (!fits(tried.graph, input)) return Number.POSITIVE_INFINITY;
       try {
         return relativeError((await evaluate(tried, known, [value], { signal })).get(value) as Tensor, target);

@@ -43,6 +43,20 @@ function alike(a: Chain, b: Chain): boolean {
 
 const nameOf = (chain: Chain): string | undefined => Object.keys(known).find((name) => alike(known[name], chain));
 
+/** Ways with values that another system may have in place of ours: those with a name, in either order, and ours misused. */
+export function likelyChains(ours: Chain): Chain[] {
+  const { scale, offset } = ours;
+  const turned = (chain: Chain): Chain => ({ ...chain, order: chain.order === 'RGB' ? 'BGR' : 'RGB' });
+  const likely: Chain[] = [
+    turned(ours),
+    turned({ ...ours, scale: scale.toReversed(), offset: offset.toReversed() }),
+    { ...ours, scale: scale.map((s) => s * 255) },
+    { ...ours, scale: scale.map((s) => s / 255) },
+    ...Object.values(known).flatMap((chain) => [chain, turned(chain)]),
+  ];
+  return likely.filter((chain) => !alike(ours, chain));
+}
+
 /** How two chains differ, in words; empty when they do not. `base` is the side that is redone. */
 export function chainFindings(base: Chain, other: Chain): Finding[] {
   if (alike(base, other)) return [];

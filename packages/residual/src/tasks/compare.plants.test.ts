@@ -169,6 +169,6 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
       ['stem-pool', 'stem'],
       ['stride', 'layer2.0.conv1'],
     ]);
-    expect(found.causes.at(-1)?.evidence).toContain('no station is beyond 0.0001 any more');
+    expect(found.causes.at(-1)?.evidence).toContain('no station is beyond 1e-4 any more');
   });
 });

@@ -2,7 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decode } from '#decode';
 import type { Graph, Node } from '../graph/graph.js';
+import { applyPlan } from '../image/apply.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
 import { type Tensor, tensor, type Weights } from '../tensor.js';
@@ -67,6 +69,20 @@ test('one layer with other weights is named, also when the picture is prepared o
   expect(found.causes.map(({ what }) => what)).toEqual([`the weights of one layer differ: ${layer}`]);
   const both = await compare({ model }, { model: other, plan: preset('tf', size) }, cat);
   expect(ids(both)).toEqual(['resize-filter', 'normalisation', 'weights']);
+});
+
+test('rounded weights are found on whichever side they are', async () => {
+  const bits = new DataView(new ArrayBuffer(4));
+  const toBfloat16 = (value: number): number => {
+    bits.setFloat32(0, value);
+    const whole = bits.getUint32(0);
+    bits.setUint32(0, (whole + 0x7fff + ((whole >>> 16) & 1)) & 0xffff0000);
+    return bits.getFloat32(0);
+  };
+  const weights = new Map([...model.weights].map(([name, t]) => [name, { ...t, data: t.data.map(toBfloat16) }]));
+  await using other = changed(model.graph, weights);
+  const found = await compare({ model: other }, { model }, cat);
+  expect(found.causes.map(({ what }) => what)).toEqual(['weights rounded to bfloat16 against in float32']);
 });
 
 describe('networks that differ in one thing', () => {
@@ -142,6 +158,21 @@ describe('recordings', () => {
       stations: [{ name: 'input' }, { name: 'avgpool', maxAbs: expect.closeTo(1, 4) }],
     });
     expect(await isRecording(a)).toBe(true);
+  });
+
+  test.each([
+    ['RGB against BGR', preset('raw255', size).concat({ step: 'reverseChannels' })],
+    [
+      'bilinear against nearest',
+      preset('raw255', size).map((step) => (step.step === 'resize' ? { ...step, filter: 'nearest' as const } : step)),
+    ],
+  ])('without an input the likely ones are tried: %s', async (expected, plan) => {
+    const { pixels } = await decode(cat, 'default');
+    const { input } = applyPlan(pixels, plan);
+    const { logits } = await model.run(tensor(input, [1, 3, 32, 32]), ['logits']);
+    const found = await compare({ model }, { recorded: written('logits', { logits }) }, cat);
+    expect(found.causes.map(({ what }) => what)).toEqual([expected]);
+    expect(found.stations.map(({ name }) => name)).toEqual(['logits']);
   });
 
   test('values that are no numbers part, and stay JSON', async () => {

@@ -11,6 +11,7 @@ import { build, type FamilyName, family, type ResNetOptions, resnet } from '../m
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
+import { numberedNaming } from '../weights/keras-numbered.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
@@ -71,18 +72,27 @@ export interface Understanding {
 export async function load(from: CheckpointInput = defaultModel, options: LoadOptions = {}): Promise<Model> {
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
-  const beside = origin ? undefined : await readSideFiles(from);
-  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
-    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
-  });
+  const { origin, checkpoint } = await openSource(from, options);
   try {
+    const beside = origin ? undefined : await readSideFiles(from);
     const { network } = origin ?? {};
     const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
     return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Opens a weight file, or the one that a name stands for. @throws as `load` */
+export async function openSource(
+  from: CheckpointInput,
+  options: HubOptions,
+): Promise<{ origin: Origin | undefined; checkpoint: Checkpoint }> {
+  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
+    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
+  });
+  return { origin, checkpoint };
 }
 
 /** An option that is undefined is one that was not given. */
@@ -212,14 +222,19 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(architecture, options, file);
-    return { graph: architecture, naming, architecture: architecture.name, ...config };
+    const own = checkpoint.numbered ? numberedNaming(architecture, names, false) : naming;
+    return { graph: architecture, naming: own, architecture: architecture.name, ...config };
   }
   // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
   const classes = options.newHead ? options.classes : (found.architecture?.config.classes ?? options.classes);
   const changes: ResNetOptions = { ...(size && { size }), ...(classes !== undefined && { classes }) };
   if (architecture !== undefined) {
     const graph = build(architecture, changes);
-    return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
+    const { spelling } = family[architecture as FamilyName];
+    const own = checkpoint.numbered
+      ? { ...numberedNaming(graph, names, spelling === 'keras'), dialect: spelling }
+      : naming;
+    return { graph, naming: own, architecture, config: { ...family[architecture as FamilyName], ...changes } };
   }
   if (checkpoint.network) {
     const { network: model } = checkpoint;
@@ -296,7 +311,7 @@ function newHead(
   if (options.newHead) return new Set(parameters.map((p) => p.name));
   const source = naming.tensors.get(parameters[0]?.name ?? '');
   const shape = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
-  const inFile = shape && parameterShape(shape, naming.layout)[0];
+  const inFile = shape && (naming.arrange?.get(parameters[0].name)?.shape ?? parameterShape(shape, naming.layout))[0];
   if (inFile === options.classes) return none;
   throw new ResidualError(
     'CLASSES',
