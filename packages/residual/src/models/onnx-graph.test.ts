@@ -296,3 +296,15 @@ test('what an output does not need is not looked at', async () => {
   expect(graph.nodes.map(({ op }) => op)).toEqual(['relu']);
   expect(graph.inputs.map(({ name }) => name)).toEqual(['x']);
 });
+
+test('a mean that is flattened is a vector at once, unless something else reads it', async () => {
+  const nodes: WrittenNode[] = [
+    { type: 'GlobalAveragePool', inputs: ['x'], outputs: ['p'] },
+    { type: 'Flatten', inputs: ['p'], outputs: ['y'] },
+  ];
+  const inputs = { x: ['N', 3, 8, 8] };
+  const { graph } = await read(modelOf({ inputs, nodes, outputs: ['y'] }));
+  expect(graph.nodes.map(({ op, attributes }) => [op, attributes])).toEqual([['globalAvgPool', { keepDims: false }]]);
+  const { graph: both } = await read(modelOf({ inputs, nodes, outputs: ['y', 'p'] }));
+  expect(both.nodes.map(({ op }) => op)).toEqual(['globalAvgPool', 'flatten']);
+});

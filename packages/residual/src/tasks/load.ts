@@ -72,18 +72,27 @@ export interface Understanding {
 export async function load(from: CheckpointInput = defaultModel, options: LoadOptions = {}): Promise<Model> {
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
-  const beside = origin ? undefined : await readSideFiles(from);
-  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
-    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
-  });
+  const { origin, checkpoint } = await openSource(from, options);
   try {
+    const beside = origin ? undefined : await readSideFiles(from);
     const { network } = origin ?? {};
     const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
     return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Opens a weight file, or the one that a name stands for. @throws as `load` */
+export async function openSource(
+  from: CheckpointInput,
+  options: HubOptions,
+): Promise<{ origin: Origin | undefined; checkpoint: Checkpoint }> {
+  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
+    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
+  });
+  return { origin, checkpoint };
 }
 
 /** An option that is undefined is one that was not given. */
@@ -302,7 +311,7 @@ function newHead(
   if (options.newHead) return new Set(parameters.map((p) => p.name));
   const source = naming.tensors.get(parameters[0]?.name ?? '');
   const shape = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
-  const inFile = shape && parameterShape(shape, naming.layout)[0];
+  const inFile = shape && (naming.arrange?.get(parameters[0].name)?.shape ?? parameterShape(shape, naming.layout))[0];
   if (inFile === options.classes) return none;
   throw new ResidualError(
     'CLASSES',

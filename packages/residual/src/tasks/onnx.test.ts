@@ -291,6 +291,11 @@ describe.skipIf(!shared)('what other exporters write', () => {
     expect(model.graph.outputs.map(({ name }) => name)).toEqual(['probabilities']);
     expect(Object.keys(model.graph.features)).toEqual(['logits']);
     expect(model.graph.inputs[0].shape).toEqual([1, 3, 33, 33]);
+    // Its matrix is stored the other way round.
+    await using same = await load(file('tf2onnx.onnx'), { classes: 10, newHead: true });
+    expect(same.graph.outputs).toEqual(model.graph.outputs);
+    await using asked = await load(file('tf2onnx.onnx'), { classes: 10 });
+    expect(asked.report?.loaded).toBe(asked.graph.parameters.length);
   });
 
   test('a tensor that two layers use is one parameter', async () => {
