@@ -142,3 +142,26 @@ graph = helper.make_graph(
     'small', [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 3, 8, 8])],
     [helper.make_tensor_value_info('out', TensorProto.FLOAT, ['n', 2])], [weight])
 write('onnx', 'whole', helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)]).SerializeToString())
+
+def initial(name, *shape, typed=False):
+    value = np.arange(1, 1 + int(np.prod(shape)), dtype='f4').reshape(shape) / 10
+    return helper.make_tensor(name, TensorProto.FLOAT, shape, value.flatten()) if typed else numpy_helper.from_array(value, name)
+
+
+node = helper.make_node
+graph = helper.make_graph(
+    [node('Constant', [], ['rest'], value=numpy_helper.from_array(np.array([-1]))),
+     node('ConstantOfShape', ['four'], ['var'], value=helper.make_tensor('', TensorProto.FLOAT, [1], [1.])),
+     node('Transpose', ['x'], ['x1'], perm=[0, 3, 1, 2]), node('Conv', ['x1', 'w', 'b'], ['a'], strides=[2, 2], auto_pad='SAME_LOWER'),
+     node('BatchNormalization', ['a', 'b', 'b', 'b', 'var'], ['n'], epsilon=1e-3), node('Sigmoid', ['n'], ['s']), node('Mul', ['s', 'n'], ['m']),
+     node('MaxPool', ['m'], ['p'], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1), node('Resize', ['p', '', 'up'], ['r'], mode='linear'),
+     node('Concat', ['r', 'r'], ['c'], axis=1), node('ReduceMean', ['c'], ['g'], axes=[2, 3]), node('Shape', ['g'], ['h']),
+     node('Slice', ['h', 'zero', 'one'], ['i']), node('Concat', ['i', 'rest'], ['j'], axis=0), node('Reshape', ['g', 'j'], ['k']),
+     node('MatMul', ['k', 'fc'], ['l']), node('Add', ['l', 'fb'], ['o']), node('Softmax', ['o'], ['y'], axis=1)],
+    'parts', [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 8, 8, 3])],
+    [helper.make_tensor_value_info('y', TensorProto.FLOAT, ['n', 5])],
+    [initial('w', 4, 3, 3, 3), initial('b', 4, typed=True), initial('fc', 8, 5), initial('fb', 5), helper.make_tensor('up', TensorProto.FLOAT, [4], [1., 1., 2., 2.]),
+     numpy_helper.from_array(np.array([4]), 'four'), helper.make_tensor('zero', TensorProto.INT64, [1], [0]), numpy_helper.from_array(np.array([1]), 'one')])
+parts = helper.make_model(graph, producer_name='hand', opset_imports=[helper.make_opsetid('', 12)])
+helper.set_model_props(parts, {'note': 'a property'})
+write('onnx', 'parts', parts.SerializeToString())

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { classifyFlags, flagName } from './flags.js';
+import { bytes, classifyFlags, flagName } from './flags.js';
 
 const parse = (key: keyof typeof classifyFlags, text: string): unknown => {
   const flag = classifyFlags[key];
@@ -31,4 +31,14 @@ test.each([
 
 test('one table, at most 25 rows', () => {
   expect(Object.keys(classifyFlags).length).toBeLessThanOrEqual(25);
+});
+
+test.each([
+  ['0', 0],
+  ['640b', 640],
+  ['1.5kB', 1500],
+  ['500MB', 5e8],
+  ['2gib', 2 ** 31],
+])('a size of %s', (text, value) => {
+  expect(bytes(text, '--to')).toBe(value);
 });

@@ -64,6 +64,14 @@ export const size = (text: string, flag: string): number | readonly [height: num
   return width === undefined ? height : [height, width];
 };
 
+/** A number of bytes: `500MB`, `2GB`, `1GiB`. */
+export const bytes = (text: string, flag: string): number => {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?b|b)?$/i.exec(text.trim()) ?? [];
+  if (digits === undefined) throw refused('a size such as 500MB or 2GB', flag, text);
+  const base = /i/i.test(unit) ? 1024 : 1000;
+  return Number(digits) * base ** ' kmgt'.indexOf(unit.length > 1 ? unit[0].toLowerCase() : ' ');
+};
+
 /** Any text but the empty one. */
 export const text = (given: string, flag: string): string => {
   if (given.trim() !== '') return given;
@@ -80,8 +88,18 @@ const refused = (expected: string, flag: string, received: string) =>
 export const json = { help: 'print JSON for programs; errors too, on stderr' } as const satisfies Flag;
 
 export const classifyFlags = {
-  model: { value: 'name', short: 'm', help: 'architecture or bundled model; see `residual models`', parse: text },
-  weights: { value: 'file', short: 'w', help: 'weight file, or its folder: .pth .safetensors .h5 .keras', parse: text },
+  model: {
+    value: 'name',
+    short: 'm',
+    help: 'published or bundled model (resnet50), or with -w an architecture',
+    parse: text,
+  },
+  weights: {
+    value: 'file',
+    short: 'w',
+    help: 'weight file, or its folder: .pth .safetensors .h5 .keras .onnx',
+    parse: text,
+  },
   part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
@@ -110,6 +128,8 @@ export const classifyFlags = {
   classes: { value: 'names', help: 'choose among these of its classes: a file, or names with commas', parse: text },
   score: { help: 'the folders of the pictures are named after their classes: count the right answers' },
   size: { value: 'pixels', help: 'build the network for another size, as 64 or 192x256', parse: size },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
   explainPreprocessing: { help: 'print each step with its sizes for each picture' },
   saveInput: { value: 'file', help: 'write what the network saw of the picture as a PNG', parse: text },
   json,
@@ -149,6 +169,20 @@ export const inspectFlags = {
   json,
 } as const satisfies Flags;
 
+export const modelsFlags = {
+  cached: { help: 'only those that are on this machine' },
+  licence: { value: 'name', help: 'only those whose licence has this in its name, as bsd or cc-by-nc', parse: text },
+  architectures: { help: 'the networks that weights of your own can be for, with their costs' },
+  json,
+} as const satisfies Flags;
+
+export const cacheFlags = {
+  all: { help: 'prune: every file' },
+  olderThan: { value: 'days', help: 'prune: files not used for so long', parse: number(0, 36_500) },
+  to: { value: 'size', help: 'prune: the least recently used, until this much is left (500MB, 2GB)', parse: bytes },
+  json,
+} as const satisfies Flags;
+
 export const convertFlags = {
   to: {
     value: 'format',
@@ -164,5 +198,7 @@ export const convertFlags = {
   },
   fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
   force: { help: 'replace a file that is there' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
   json,
 } as const satisfies Flags;

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import { rateOf, startProgress } from './progress.js';
+import { rateOf, startDownload, startProgress } from './progress.js';
 
 const stream = (isTTY: boolean) => {
   const pass = Object.assign(new PassThrough(), { isTTY, columns: 100, cursorTo() {}, clearLine() {} });
@@ -29,6 +29,21 @@ test('nothing is written where no terminal is, nor for one picture', async () =>
     progress.stop();
     expect(out.read()).toBeNull();
   }
+});
+
+test('a download shows its megabytes, also one that starts over', async () => {
+  const out = stream(true);
+  const bar = await startDownload(out);
+  bar.show(0, 2_000_000);
+  bar.show(2_000_000, 2_000_000);
+  bar.show(0, undefined);
+  bar.stop();
+  expect(String(out.read())).toContain('0.0/2.0 MB');
+  const silent = stream(false);
+  const none = await startDownload(silent);
+  none.show(1, 2);
+  none.stop();
+  expect(silent.read()).toBeNull();
 });
 
 test('rates keep two digits', () => {

@@ -39,6 +39,46 @@ export async function startProgress(total: number, stream: Stream = process.stde
   };
 }
 
+/** Shows how much of a file has come. */
+export interface DownloadProgress {
+  readonly show: (received: number, total: number | undefined) => void;
+  readonly stop: () => void;
+}
+
+/** A progress bar on stderr for a download, in megabytes; nothing where no terminal is. */
+export async function startDownload(stream: Stream = process.stderr): Promise<DownloadProgress> {
+  if (!stream.isTTY) return { show() {}, stop() {} };
+  const { default: cliProgress } = await import('cli-progress');
+  const bar = new cliProgress.SingleBar({
+    stream,
+    format: '{bar} {megabytes}/{all} MB  {rate} MB/s  {eta_formatted} left',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    etaBuffer: 50,
+    clearOnComplete: true,
+    gracefulExit: false,
+  });
+  let started: { at: number; received: number } | undefined;
+  return {
+    show(received, total) {
+      const fields = (rate: string) => ({
+        megabytes: (received / 1e6).toFixed(1),
+        all: total === undefined ? '?' : (total / 1e6).toFixed(1),
+        rate,
+      });
+      if (started === undefined || received < started.received) {
+        started = { at: performance.now(), received };
+        bar.start(total ?? received, received, fields('–'));
+      } else {
+        bar.setTotal(Math.max(total ?? 0, received));
+        bar.update(received, fields(rateOf((received - started.received) / 1e6, performance.now() - started.at)));
+      }
+    },
+    stop: () => bar.stop(),
+  };
+}
+
 /** Pictures a second with the digits that mean something: `0.53`, `4.2`, `123`. */
 export function rateOf(count: number, milliseconds: number): string {
   if (milliseconds <= 0) return '–';

@@ -1,11 +1,13 @@
 import type { Context } from './context.js';
 import {
+  cacheFlags,
   classifyFlags,
   compareFlags,
   convertFlags,
   type Flags,
   inspectFlags,
   json,
+  modelsFlags,
   type OptionsOf,
   shells,
   summaryFlags,
@@ -39,8 +41,10 @@ export const verbs: readonly Verb[] = [
     summary: 'say what photographs show: files, folders or globs',
     flags: classifyFlags,
     examples: [
+      "residual classify photo.jpg                              torchvision's ResNet-50, fetched on first use",
+      'residual classify --model timm/resnet18.a1_in1k photo.jpg',
+      'residual classify --weights resnet50.pth photo.jpg       weights of your own',
       'residual classify --model resnet8-cifar10 photo.jpg      the bundled model: ten classes',
-      'residual classify --weights resnet50.pth photo.jpg       1000 classes of ImageNet',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
       'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
@@ -65,11 +69,31 @@ export const verbs: readonly Verb[] = [
   }),
   verb({
     name: 'models',
-    args: '',
-    summary: 'list the bundled models and the architectures that weights can be for',
-    flags: { json },
-    examples: ['residual models', 'residual models --json'],
+    args: '[name]',
+    summary: 'list the models that can be had by name, or those whose name has a word in it',
+    flags: modelsFlags,
+    examples: [
+      'residual models',
+      'residual models resnet50',
+      'residual models timm --licence apache',
+      'residual models --cached',
+      'residual models --architectures',
+    ],
     load: () => import('./verbs/models.js'),
+  }),
+  verb({
+    name: 'cache',
+    args: '[action]',
+    words: ['prune'],
+    summary: 'show what published models are kept on this machine, or prune them',
+    flags: cacheFlags,
+    examples: [
+      'residual cache',
+      'residual cache prune --older-than 30',
+      'residual cache prune --to 2GB',
+      'residual cache prune --all',
+    ],
+    load: () => import('./verbs/cache.js'),
   }),
   verb({
     name: 'inspect',
@@ -91,7 +115,7 @@ export const verbs: readonly Verb[] = [
     examples: [
       'residual convert resnet50.pth resnet50.safetensors    every tensor as it is',
       'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
-      'residual convert resnet50.pth resnet50.onnx           to run it anywhere',
+      'residual convert resnet50 resnet50.onnx               a published model, to run it anywhere',
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
     ],
     load: () => import('./verbs/convert.js'),
@@ -99,7 +123,7 @@ export const verbs: readonly Verb[] = [
   verb({
     name: 'compare',
     args: '[picture]',
-    summary: 'say where two models, plans, engines or recordings part on a photograph, and why',
+    summary: 'say where two models or programs part on a photograph, and why',
     flags: compareFlags,
     examples: [
       'residual compare -w resnet50.pth --against resnet50.h5 photo.jpg',

@@ -30,6 +30,18 @@ export { drawing } from './graph/drawing.js';
 export { type Graph, inferShapes } from './graph/graph.js';
 export { foldBatchNorm } from './graph/passes.js';
 export { type Summary, summary } from './graph/summary.js';
+export {
+  bareName,
+  type Collection,
+  catalogue,
+  defaultModel,
+  findEntry,
+  type HubEntry,
+  isNonCommercial,
+  type Metric,
+} from './hub/catalogue.js';
+export { pruneCache, readCache } from './hub/hub.js';
+export type { CachedFile, CacheReport, HubOptions, HubProgress, Prune, Pruned } from './hub/options.js';
 export { parseNpy } from './image/npy.js';
 export type { PictureInput, Pixels } from './image/pixels.js';
 export type { Decoding, Filter, Plan, Step } from './image/plan.js';

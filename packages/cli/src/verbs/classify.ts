@@ -3,6 +3,7 @@ import {
   classesOf,
   classesOfFolders,
   classify,
+  defaultModel,
   explainPreprocessing,
   load,
   type Model,
@@ -13,6 +14,7 @@ import {
 } from 'residual';
 import { bars } from '../bars.js';
 import type { Context } from '../context.js';
+import { fetching } from '../fetching.js';
 import { checkWritable, readText, writeWhole } from '../files.js';
 import type { classifyFlags, OptionsOf } from '../flags.js';
 import { expandInputs } from '../inputs.js';
@@ -26,7 +28,8 @@ type Options = OptionsOf<typeof classifyFlags>;
 const many = 16;
 
 /** `residual classify`: exit status 1 when some picture could not be done; the others are done nevertheless. */
-export async function run(args: readonly string[], options: Options, { signal, report, note }: Context) {
+export async function run(args: readonly string[], options: Options, context: Context) {
+  const { signal, report, note } = context;
   const { files, errors } = await expandInputs(args);
   for (const error of errors) report(error);
   if (files.length === 0) return 1;
@@ -34,7 +37,7 @@ export async function run(args: readonly string[], options: Options, { signal, r
   checkArrays(files, options, note);
 
   classify.warm();
-  await using model = await open(options, note);
+  await using model = await open(options, context);
   for (const text of model.notes) note(text);
   if (options.json && model.record.about !== undefined) note(aboutModel(model));
   const classes = classesOf(model);
@@ -124,19 +127,31 @@ async function checkSaveInput(file: string, pictures: number): Promise<void> {
   await checkWritable(file);
 }
 
-/** The model that --model and --weights name. None is chosen for the user: the classes would change without a word. */
-async function open(
-  { model, weights, labels, classes: _, ...options }: Options,
-  warn: Context['note'],
-): Promise<Model> {
-  const given = labels === undefined ? { warn } : { warn, labels: parseClasses(await readText(labels), labels) };
-  if (weights === undefined && model === undefined)
+/**
+ * The model that --model and --weights name; without them torchvision's ResNet-50, out of the cache or from the hub.
+ * Where that cannot be had, no other is taken for it: the classes would change without a word.
+ */
+async function open({ model, weights, labels, classes: _, ...options }: Options, context: Context): Promise<Model> {
+  const given =
+    labels === undefined
+      ? { warn: context.note }
+      : { warn: context.note, labels: parseClasses(await readText(labels), labels) };
+  if (weights !== undefined)
+    return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });
+  const { stop, ...hub } = await fetching(options, context);
+  try {
+    return await load(model ?? defaultModel, { ...options, ...hub, ...given });
+  } catch (error) {
+    if (model !== undefined || !(error instanceof ResidualError && error.code === 'DOWNLOAD')) throw error;
     throw new ResidualError(
-      'ARGUMENT',
-      'no weights were given; pass --weights FILE (.pth, .safetensors, .h5), or --model resnet8-cifar10, the bundled model with its ten classes',
+      'DOWNLOAD',
+      `no weights were given, and ${defaultModel} cannot be had (${error.message}); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes`,
+      error.details,
+      { cause: error },
     );
-  if (weights === undefined) return load(model as string, { ...options, ...given });
-  return load(weights, { ...options, ...given, ...(model === undefined ? {} : { architecture: model }) });
+  } finally {
+    stop();
+  }
 }
 
 /** The plan's steps with this picture's sizes where they are asked for; writes what the network saw where that is. */

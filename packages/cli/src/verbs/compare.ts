@@ -100,7 +100,7 @@ async function recorded(against: string): Promise<boolean> {
 }
 
 function describe(side: ComparedSide, name: string, preprocess: string | undefined): string {
-  if ('recorded' in side) return `${name} (recorded)`;
+  if ('recorded' in side) return `${name.replace(/^.*[/\\]/, '')} (recorded)`;
   const { record } = side.model;
   const plan = side.plan ? (preprocess ?? 'its own plan') : record.preprocess;
   return `${name} (${record.architecture}, preprocessing ${plan}, engine ${side.engine ?? 'auto'})`;
@@ -165,6 +165,6 @@ function shapeOf({ shapes: { a, b } }: Station): string {
 /** `0`, `4.1e-7`, `0.083`; a dash where the shapes differ or a value is no number. */
 function number(given: number | null): string {
   if (given === null) return '–';
-  if (given === 0) return '0';
-  return given < 1e-3 ? given.toExponential(1) : String(Number(given.toPrecision(2)));
+  const rounded = Number(given.toPrecision(2));
+  return rounded > 0 && rounded < 1e-3 ? rounded.toExponential() : String(rounded);
 }

@@ -1,4 +1,4 @@
-import { bundled, family, presetNames } from 'residual';
+import { bundled, catalogue, family, presetNames } from 'residual';
 import { unknownName } from 'residual/errors';
 import { completionScript } from '../completion.js';
 import { shells } from '../flags.js';
@@ -8,7 +8,8 @@ import { print } from '../terminal.js';
 export async function run([name]: readonly string[]): Promise<number> {
   const shell = shells.find((known) => known === name);
   if (shell === undefined) throw unknownName('shell', name, shells);
-  const models = [...Object.keys(bundled), ...Object.keys(family)];
+  const published = (await catalogue()).map(({ id }) => id);
+  const models = [...Object.keys(bundled), ...Object.keys(family), ...published];
   await print(completionScript(shell, { models, presets: presetNames }));
   return 0;
 }

@@ -1,4 +1,4 @@
-import { build, bundled, drawing, family, type Graph, load, summary } from 'residual';
+import { build, bundled, drawing, family, findEntry, type Graph, load, summary } from 'residual';
 import { writeWhole } from '../files.js';
 import type { OptionsOf, summaryFlags } from '../flags.js';
 import { print } from '../terminal.js';
@@ -20,6 +20,9 @@ export async function run([name]: readonly string[], options: Options): Promise<
 async function graphOf(name: string, { classes, size }: Options): Promise<Graph> {
   const changes = { ...(classes === undefined ? {} : { classes }), ...(size === undefined ? {} : { size }) };
   const isFile = !Object.hasOwn(family, name) && (Object.hasOwn(bundled, name) || /[./\\]/.test(name));
+  // A published model is its network here: nothing is downloaded to list layers.
+  const entry = Object.hasOwn(family, name) ? undefined : await findEntry(name);
+  if (entry) return build(entry.architecture, { size: entry.size, classes: entry.classes, ...changes });
   if (!isFile) return build(name, changes);
   await using model = await load(name, { ...changes, ...(classes === undefined ? {} : { newHead: true }) });
   return model.graph;

@@ -22,17 +22,6 @@ test('doctor says what works here', async () => {
   expect(text).toMatch(/engine reference .*; what the others are compared with\n/);
 });
 
-test('models lists what is bundled and the whole family', async () => {
-  const { status, out } = await residual('models', '--json');
-  const { models, architectures } = JSON.parse(out);
-  expect({ status, names: models.map(({ name }: { name: string }) => name) }).toEqual({
-    status: 0,
-    names: ['resnet8-cifar10'],
-  });
-  expect(architectures).toContainEqual(expect.objectContaining({ name: 'resnet50', parameters: 25_557_032 }));
-  expect((await residual('models')).out).toMatch(/resnet50 +25,557,032 +4\.09 {2}3×224×224\n/);
-});
-
 test('summary of an architecture, of a bundled model, of a weight file', async () => {
   const { status, out, err } = await residual('summary', 'resnet18', '--classes', '5', '--size', '192x256');
   expect({ status, err }).toEqual({ status: 0, err: '' });

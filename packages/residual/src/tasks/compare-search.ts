@@ -1,8 +1,10 @@
+import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { sameShape, type Tensor } from '../tensor.js';
 import { softmax } from './classify.js';
 import type { Finding } from './compare.js';
-import { type Experiment, networkHypotheses } from './compare-causes.js';
+import { networkHypotheses } from './compare-causes.js';
+import type { Experiment } from './compare-causes-weights.js';
 import { evaluate, fits, type Net } from './compare-network.js';
 import { commonName, matchPoints, type Pair, relativeError } from './compare-stations.js';
 
@@ -161,10 +163,17 @@ async function bestExperiment(
       const own = sides[side].values.get(stop.name);
       if (number !== undefined && seen && own && sameShape(own.shape, seen.shape)) known.set(number, seen);
     }
-    const error = async (tried: Net): Promise<number> =>
-      fits(tried.graph, input)
-        ? relativeError((await evaluate(tried, known, [value], { signal })).get(value) as Tensor, target)
-        : Number.POSITIVE_INFINITY;
+    const error = async (tried: Net): Promise<number> => {
+      if (signal?.aborted) throw aborted();
+      if (!fits(tried.graph, input)) return Number.POSITIVE_INFINITY;
+      try {
+        return relativeError((await evaluate(tried, known, [value], { signal })).get(value) as Tensor, target);
+      } catch (error) {
+        // An engine need not be able to do every variant.
+        if (error instanceof ResidualError && error.code === 'ENGINE') return Number.POSITIVE_INFINITY;
+        throw error;
+      }
+    };
     const before = await error(net);
     for (const row of trials(net, other.net, line, at)) {
       let winner: (Trial & { after: number }) | undefined;

@@ -126,6 +126,8 @@ const recordedNames: Readonly<Record<string, string>> = {
 /** The name of ours that a recorded tensor goes by. */
 export const recordedName = (name: string): string => recordedNames[name] ?? commonName(name);
 
+const joints: ReadonlySet<string> = new Set(['add', 'maxPool', 'globalAvgPool', 'flatten', 'dense']);
+
 /** Every value of a network that can be compared, in the order of computation. */
 export function pointsOf(graph: Graph): Point[] {
   const named = new Map<number, { aliases: string[]; coarse: boolean; name: string }>();
@@ -134,6 +136,8 @@ export function pointsOf(graph: Graph): Point[] {
   for (const [name, value] of Object.entries(graph.features)) anchored.set(value, name);
   for (const { name, value } of graph.outputs) if (!anchored.has(value)) anchored.set(value, name);
   for (const node of graph.nodes) if (node.block !== undefined) lastOfBlock.set(node.block, node.outputs[0]);
+  // A network whose parts have no names is taken apart at its sums, pools and dense layers.
+  const nameless = lastOfBlock.size === 0;
   const blockAt = new Map([...lastOfBlock].map(([block, value]) => [value, block]));
   for (const node of graph.nodes) {
     if (node.op === 'dropout') continue;
@@ -145,7 +149,7 @@ export function pointsOf(graph: Graph): Point[] {
     if (anchor !== undefined) aliases.push(anchor);
     named.set(value, {
       name: anchor ?? (block === undefined ? commonName(node.name) : commonName(block)),
-      coarse: anchor !== undefined || block !== undefined,
+      coarse: anchor !== undefined || block !== undefined || (nameless && joints.has(node.op)),
       aliases,
     });
   }

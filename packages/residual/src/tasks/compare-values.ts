@@ -43,6 +43,20 @@ function alike(a: Chain, b: Chain): boolean {
 
 const nameOf = (chain: Chain): string | undefined => Object.keys(known).find((name) => alike(known[name], chain));
 
+/** Ways with values that another system may have in place of ours: those with a name, in either order, and ours misused. */
+export function likelyChains(ours: Chain): Chain[] {
+  const { scale, offset } = ours;
+  const turned = (chain: Chain): Chain => ({ ...chain, order: chain.order === 'RGB' ? 'BGR' : 'RGB' });
+  const likely: Chain[] = [
+    turned(ours),
+    turned({ ...ours, scale: scale.toReversed(), offset: offset.toReversed() }),
+    { ...ours, scale: scale.map((s) => s * 255) },
+    { ...ours, scale: scale.map((s) => s / 255) },
+    ...Object.values(known).flatMap((chain) => [chain, turned(chain)]),
+  ];
+  return likely.filter((chain) => !alike(ours, chain));
+}
+
 /** How two chains differ, in words; empty when they do not. `base` is the side that is redone. */
 export function chainFindings(base: Chain, other: Chain): Finding[] {
   if (alike(base, other)) return [];
@@ -73,17 +87,17 @@ function rangeFinding(base: Chain, other: Chain): Finding {
   if (each((ratio) => near(ratio, 1 / 255)))
     return { id: 'value-range', subject: 'values', base: '0–255', other: '0–1' };
   const means = (chain: Chain) => chain.offset.some((o, c) => Math.abs(o) > 5e-3 * Math.abs(chain.scale[c]) * 255);
-  if (to === '0–1' || to === '0–255' || from === '0–1' || from === '0–255') {
-    const taken = (name: string | undefined) => (name === '0–1' || name === '0–255' ? 'not applied' : 'applied');
-    if (taken(from) !== taken(to))
-      return { id: 'normalisation', subject: 'mean and deviation', base: taken(from), other: taken(to) };
-  }
   if (each((ratio) => near(ratio, 1))) {
     if (means(base) !== means(other)) {
       const taken = (chain: Chain) => (means(chain) ? 'taken off' : 'not taken off');
       return { id: 'mean', subject: 'mean', base: taken(base), other: taken(other) };
     }
     return { id: 'mean', subject: 'mean', base: list(meanOf(base)), other: list(meanOf(other)) };
+  }
+  if (to === '0–1' || to === '0–255' || from === '0–1' || from === '0–255') {
+    const taken = (name: string | undefined) => (name === '0–1' || name === '0–255' ? 'not applied' : 'applied');
+    if (taken(from) !== taken(to))
+      return { id: 'normalisation', subject: 'mean and deviation', base: taken(from), other: taken(to) };
   }
   const means1 = meanOf(base);
   const means2 = meanOf(other);

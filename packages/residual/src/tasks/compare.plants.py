@@ -3,7 +3,7 @@
 
   compare.plants.py SHARED WEIGHTS OUT    (WEIGHTS: the folder that make-weights wrote)
 
-Writes OUT/NAME.safetensors with input, stem, layer1..layer4, pooled, logits; OUT/random50.pth is the random ResNet-50
+Writes OUT/NAME.safetensors with input, stem, layer1..layer4, pooled, logits; OUT/random18.pth is a random ResNet-18
 whose statistics are no defaults.
 """
 import copy, os, sys
@@ -95,12 +95,16 @@ def edited(net, change):
 
 
 os.makedirs(out, exist_ok=True)
-trained = torchvision.models.resnet50(weights=None).eval()
-trained.load_state_dict(torch.load(os.path.join(weights, 'resnet50-pqf.pth')))
-random50 = os.path.join(out, 'random50.pth')
+def trained(arch):
+    net = getattr(torchvision.models, arch)().eval()
+    net.load_state_dict(torch.load(os.path.join(weights, arch + '-pqf.pth')))
+    return net
+
+
+trained18, trained50 = trained('resnet18'), trained('resnet50')
 generator = torch.Generator().manual_seed(5)
-shaken = oracle.randomise(torchvision.models.resnet50(num_classes=1000), 96, generator)
-torch.save(shaken.state_dict(), random50)
+shaken = oracle.randomise(torchvision.models.resnet18(), 96, generator)
+torch.save(shaken.state_dict(), os.path.join(out, 'random18.pth'))
 
 # Pictures: only the input is recorded.
 elephant = opened(ELEPHANT)
@@ -135,8 +139,8 @@ PICTURES = {
     'unknown-noise': usual(elephant) + 0.2 * torch.randn((3, 224, 224), generator=generator),
     'unknown-shift': usual(elephant).roll(5, 2),
 }
-odd = crop(unit(short_side(elephant, 257)))      # 257 - 224 is odd: the offset has a half
-PICTURES['crop-down'] = (crop(unit(short_side(elephant, 257)), down=True) - MEAN) / DEV
+# 259 - 224 is odd: the offset has a half.
+PICTURES['crop-down'] = (crop(unit(short_side(elephant, 259)), down=True) - MEAN) / DEV
 for name, x in PICTURES.items():
     record('picture-' + name, {'input': x[None]})
 
@@ -175,15 +179,15 @@ def same_pool(x):
 
 
 def no_relu_after_sum(name, module):
-    if isinstance(module, torchvision.models.resnet.Bottleneck):
+    if isinstance(module, torchvision.models.resnet.BasicBlock):
         def forward(x, m=module):
-            y = m.bn3(m.conv3(m.relu(m.bn2(m.conv2(m.relu(m.bn1(m.conv1(x))))))))
+            y = m.bn2(m.conv2(m.relu(m.bn1(m.conv1(x)))))
             return y + (m.downsample(x) if m.downsample is not None else x)
         module.forward = forward
 
 
 def leaky(name, module):
-    if isinstance(module, torchvision.models.resnet.Bottleneck):
+    if isinstance(module, torchvision.models.resnet.BasicBlock):
         module.relu = torch.nn.LeakyReLU(0.1)
 
 
@@ -208,15 +212,16 @@ def swap_gamma_beta(module):
 
 
 def one_layer(name, module):
-    if name == 'layer3.2.conv2':
+    if name == 'layer3.1.conv2':
         module.weight.mul_(1.3)
 
 
-real = lambda epsilon=None: changed(trained, epsilon)
+real = lambda epsilon=None: changed(trained18, epsilon)
+large = lambda epsilon=None: changed(trained50, epsilon)
 random = lambda epsilon=None: changed(shaken, epsilon)
 record('net-agrees', stages(real(), small))
 record('net-epsilon', stages(real(1e-3), small))
-record('net-stride', stages(edited(real(), bottleneck_stride), small))
+record('net-stride', stages(edited(large(), bottleneck_stride), small))
 record('net-pool-unpadded', stages(real(), small, pool=lambda t: F.max_pool2d(t, 3, 2)))
 record('net-same', stages(edited(real(), same_padding), small, pool=same_pool))
 record('net-relu', stages(edited(real(), no_relu_after_sum), small))
@@ -229,7 +234,7 @@ record('net-variance', stages(edited(random(), of_norms(lambda m: m.running_var.
 record('net-gamma-beta', stages(edited(random(), of_norms(swap_gamma_beta)), small))
 record('net-random-epsilon', stages(random(1e-3), small))
 record('net-training', stages(edited(random(), of_norms(lambda m: m.train())), small))
-record('net-keras-topology', stages(edited(real(1e-3), bottleneck_stride), small))
+record('net-keras-topology', stages(edited(large(1e-3), bottleneck_stride), small))
 found = stages(real(), small)
 record('net-softmax', {**found, 'logits': found['logits'].softmax(1)})
 record('net-softmax-twice', {**found, 'logits': found['logits'].softmax(1).softmax(1)})

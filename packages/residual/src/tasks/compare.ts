@@ -8,10 +8,10 @@ import type { Tensor } from '../tensor.js';
 import type { CheckpointInput } from '../weights/open.js';
 import { type Prediction, rankRow } from './classify.js';
 import { evaluate, type Net } from './compare-network.js';
-import { explainPicture, type PictureCause } from './compare-picture.js';
+import { explainPicture, likelyInputs, type PictureCause } from './compare-picture.js';
 import { type Recording, readRecording } from './compare-recorded.js';
 import { explainNetworks, type NetworkCause, refine, type Stop } from './compare-search.js';
-import { matchPoints, pointsOf, type Station, station, type Values } from './compare-stations.js';
+import { matchPoints, pointsOf, relativeError, type Station, station, type Values } from './compare-stations.js';
 import type { Model } from './model.js';
 
 export type { Station } from './compare-stations.js';
@@ -116,9 +116,10 @@ export async function compare(
     );
 
   // Networks are judged on one input, or else everything behind a difference of the inputs would seem to differ.
-  const shared = inputsPart ? await onOneInput(sides, line, own, signal) : own;
+  const guessed = inputsPart ? undefined : await guessInput(sides, line, own, task);
+  const shared = inputsPart ? await onOneInput(sides, line, own, signal) : (guessed?.shared ?? own);
   const causes = [
-    ...(inputsPart ? pictureCauses(sides) : []),
+    ...(inputsPart ? await pictureCauses(sides, signal) : (guessed?.causes ?? [])),
     ...networkCauses(shared ? await explainNetworks(shared, line, task) : [], tolerance),
   ];
   const parts = stations.findIndex((one) => one.parts);
@@ -273,18 +274,83 @@ async function onOneInput(
 }
 
 /** Why the inputs differ. The side that is redone is a model; the other may be one. */
-function pictureCauses([a, b]: readonly [Side, Side]): Cause[] {
+async function pictureCauses([a, b]: readonly [Side, Side], signal: AbortSignal | undefined): Promise<Cause[]> {
   const redone = a.decoded ? 'a' : 'b';
   const [base, other] = redone === 'a' ? [a, b] : [b, a];
   const { plan, decoded, input } = base;
   if (!plan || !decoded || !input || !other.input || input.shape[1] !== 3 || other.input.shape[0] !== 1) return [];
-  const found = explainPicture({ plan, decoded, input }, { input: other.input, plan: other.plan });
+  const found = await explainPicture({ plan, decoded, input }, { input: other.input, plan: other.plan }, { signal });
   return found.map((cause) => ({
     id: cause.finding.id,
     what: words(cause.finding, redone),
     at: 'input',
     evidence: pictureEvidence(cause, redone, found.length),
   }));
+}
+
+/**
+ * For a recording without an input: the likely input that makes the first recorded station come out as recorded, and both
+ * sides' values on it. Undefined where nothing parts or nothing fits.
+ */
+async function guessInput(
+  sides: readonly [Side, Side],
+  line: readonly Stop[],
+  own: Values2,
+  { tolerance, signal }: CompareOptions & { tolerance: number },
+): Promise<{ shared: Values2; causes: Cause[] } | undefined> {
+  const redone = sides[0].decoded ? 'a' : 'b';
+  const [base, other] = redone === 'a' ? sides : [sides[1], sides[0]];
+  const { net, plan, decoded, input } = base;
+  if (!net || !plan || !decoded || !input || other.made || other.net || !line.length || input.shape[1] !== 3) return;
+  const [{ name }] = line;
+  const value = line[0][redone] as number;
+  const target = own[redone === 'a' ? 'b' : 'a'].values.get(name) as Tensor;
+  const before = relativeError(own[redone].values.get(name) as Tensor, target);
+  if (before <= tolerance) return;
+  let best: { after: number; input: Tensor; findings: readonly Finding[] } | undefined;
+  for (const group of groupsOf(likelyInputs({ plan, decoded, input }), 8)) {
+    const known = new Map([[net.graph.inputs[0].value, batchOf(group.map((likely) => likely.input))]]);
+    const computed = (await evaluate(net, known, [value], { signal })).get(value) as Tensor;
+    const size = computed.data.length / group.length;
+    for (const [i, likely] of group.entries()) {
+      const data = computed.data.subarray(i * size, (i + 1) * size);
+      const after = relativeError({ shape: [1, ...computed.shape.slice(1)], data }, target);
+      if (!best || after < best.after) best = { ...likely, after };
+    }
+    if (best && best.after <= tolerance) break;
+  }
+  if (!best?.findings.length || best.after > Math.min(tolerance, before / 10)) return;
+  const { after, findings } = best;
+  return {
+    shared: await layerValues(sides, line, [best.input, best.input], signal),
+    causes: findings.map((finding) => ({
+      id: finding.id,
+      what: words(finding, redone),
+      at: name,
+      evidence: `${redone} redone with ${findings.map((one) => `"${one.other}"`).join(' and ')}: the relative difference at ${name} goes from ${short(before)} to ${short(after)}`,
+    })),
+  };
+}
+
+function* groupsOf<T>(items: Iterable<T>, size: number): Generator<T[]> {
+  let group: T[] = [];
+  for (const item of items) {
+    group.push(item);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length) yield group;
+}
+
+/** Pictures of one size as one batch. */
+function batchOf(inputs: readonly Tensor[]): Tensor {
+  const [{ shape, data: first }] = inputs;
+  const data = new Float32Array(first.length * inputs.length);
+  inputs.forEach((one, i) => {
+    data.set(one.data, i * first.length);
+  });
+  return { dtype: 'float32', shape: [inputs.length, ...shape.slice(1)], data };
 }
 
 function pictureEvidence({ finding, before, after, without }: PictureCause, redone: 'a' | 'b', causes: number): string {
@@ -309,8 +375,12 @@ function words({ subject, base, other, plain }: Finding, redone: 'a' | 'b'): str
   return `${subject ? `${subject} ` : ''}${first} against ${second}`;
 }
 
-const short = (value: number): string =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(2))) : 'another shape';
+/** `0`, `4.1e-7`, `0.083`. */
+function short(value: number): string {
+  if (!Number.isFinite(value)) return 'another shape';
+  const rounded = Number(value.toPrecision(2));
+  return rounded > 0 && rounded < 1e-3 ? rounded.toExponential() : String(rounded);
+}
 
 function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: Values2): Comparison['answers'] {
   const best = (values: Map<string, Tensor>, labels: Side | undefined): Prediction | undefined => {

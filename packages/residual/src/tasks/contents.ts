@@ -6,7 +6,7 @@ import type { AnyTensor } from '../tensor.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
 import { kerasLayers } from '../weights/keras-order.js';
-import { type Dialect, type DialectName, dialects } from '../weights/names.js';
+import { type Dialect, type DialectName, dialects, recogniseNames } from '../weights/names.js';
 import { ownSpelling } from '../weights/record.js';
 import { fileShape, fromParameter, misreading } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
@@ -50,7 +50,8 @@ export async function asItStands(
     notes.push(
       `left out ${dropped.length} tensors that stand beside the network: ${dropped.slice(0, 3).join(', ')}${dropped.length > 3 ? ', …' : ''}`,
     );
-  const dialect = naming?.dialect ?? record?.dialect;
+  // Where the sign of a dialect stood before the names, what is left is spelled as others spell it.
+  const dialect = recogniseNames([...tensors.keys()])?.dialect ?? record?.dialect;
   return { tensors, metadata: {}, dropped, notes, ...(dialect !== undefined && { dialect }) };
 }
 
@@ -122,10 +123,12 @@ export function kerasContent(
   { tensors }: Pick<Content, 'tensors'>,
 ): KerasContent {
   const { layer_names: names, model_config: config, backend, keras_version: version } = checkpoint.metadata;
-  if (checkpoint.format === 'keras-h5' && Array.isArray(names)) {
+  const layersOfFile =
+    checkpoint.format === 'keras-h5' && Array.isArray(names) ? byOwnNames(names as string[], tensors) : undefined;
+  if (layersOfFile) {
     const texts = { backend, keras_version: version, model_config: config && JSON.stringify(config) };
     return {
-      layers: byOwnNames(names as string[], tensors),
+      layers: layersOfFile,
       attributes: Object.fromEntries(
         Object.entries(texts).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
       ),
@@ -147,14 +150,19 @@ export function kerasContent(
   return { layers, attributes: kerasAttributes(naming.dialect) };
 }
 
-/** Layers in the file's own order; each weight's name begins with its layer's. */
-function byOwnNames(names: readonly string[], tensors: ReadonlyMap<string, AnyTensor>): KerasContent['layers'] {
+/** Layers in the file's own order, where each weight's name begins with its layer's: not so in models within models. */
+function byOwnNames(
+  names: readonly string[],
+  tensors: ReadonlyMap<string, AnyTensor>,
+): KerasContent['layers'] | undefined {
   const owned = new Map<string, { name: string; tensor: AnyTensor }[]>(names.map((name) => [name, []]));
   for (const [name, tensor] of tensors) {
     // A layer's name may begin another's: the longer one has it.
     let end = name.lastIndexOf('/');
     while (end > 0 && !owned.has(name.slice(0, end))) end = name.lastIndexOf('/', end - 1);
-    owned.get(name.slice(0, end))?.push({ name: name.slice(end + 1), tensor });
+    const layer = owned.get(name.slice(0, end));
+    if (!layer) return undefined;
+    layer.push({ name: name.slice(end + 1), tensor });
   }
   return names.map((name) => ({ name, weights: owned.get(name) ?? [] }));
 }

@@ -22,11 +22,13 @@ export interface Network {
   readonly architecture: string;
   /** Absent for networks that are not of the family. */
   readonly config?: ResNetConfig;
+  /** The program that wrote the file, where it says so: `pytorch`. */
+  readonly producer?: string;
 }
 
 /** The preprocessing: the user's, else the record's, else the dialect's custom, with a note where another would be as likely. */
 export function choosePlan(
-  { graph, config, naming }: Network,
+  { graph, config, naming, producer }: Network,
   options: { preprocess?: string | Plan | undefined; decode?: Decoding | undefined; resized?: boolean },
   file: string,
   notes: string[],
@@ -50,6 +52,12 @@ export function choosePlan(
       `${file}: its preprocessing "${preprocess}" is no preset and cannot be changed to another size; pass a plan as preprocess`,
       { file },
     );
+  }
+  if (!config && producer === 'pytorch' && outputsOf(graph) === 1000) {
+    notes.push(
+      `${file}: nothing says how its pictures were prepared; as PyTorch wrote it for 1000 classes, torchvision's way is assumed (preset "torchvision")`,
+    );
+    return { preprocess: 'torchvision', plan: preset('torchvision', size) };
   }
   if (!config || naming.dialect === undefined) {
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);

@@ -6,6 +6,7 @@ import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, type Part } from '../weights/parts.js';
 import { readSideFiles } from '../weights/side-files.js';
+import { outputsOf } from './custom.js';
 import { understand, withSideFiles } from './load.js';
 
 /** What is in a weight file, without reading its tensors. */
@@ -56,30 +57,40 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       understand(taken),
       await readSideFiles(from),
     );
-    const graph = architecture ? undefined : described && attempt(described);
+    const { network } = checkpoint;
+    const graph = architecture && !network ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
       const parameter = parameterOf.get(name);
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
-    const counted = tensors.filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)));
+    const built = graph instanceof ResidualError ? undefined : graph;
+    const counted =
+      network && built
+        ? built.parameters.map(({ role, shape }) => ({ shape, measured: role === 'mean' || role === 'variance' }))
+        : tensors
+            .filter((t) => (naming ? t.parameter !== undefined : taken.tensors.has(t.name)))
+            .map(({ name, parameter, shape }) => ({ shape, measured: isStatistic.test(parameter ?? name) }));
     const count = (measured: boolean) =>
-      counted
-        .filter(({ name, parameter }) => isStatistic.test(parameter ?? name) === measured)
-        .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-    const name = architecture?.name ?? (graph instanceof ResidualError ? undefined : graph?.name);
+      counted.filter((one) => one.measured === measured).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    const classes = network && built ? outputsOf(built) : architecture?.config.classes;
+    const name = architecture?.name ?? record?.architecture ?? built?.name;
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
       ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
       ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
-      ...(described && !naming && !record ? { dialect: 'keras model', dialectReason: 'it has a model_config' } : {}),
+      ...(described && !naming && !record
+        ? network
+          ? { dialect: 'onnx model', dialectReason: 'it holds its own graph' }
+          : { dialect: 'keras model', dialectReason: 'it has a model_config' }
+        : {}),
       ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
-      prefix: naming?.prefix ?? '',
+      prefix: network ? '' : (naming?.prefix ?? ''),
       ...(name === undefined ? {} : { architecture: name }),
       ...(beside && { beside: beside.from }),
-      ...(architecture ? { classes: architecture.config.classes } : {}),
+      ...(classes === undefined ? {} : { classes }),
       parameters: count(false),
       statistics: count(true),
       tensors,

@@ -99,7 +99,7 @@ describe('what does not fit is refused', () => {
   });
 
   test.each([
-    ['resnet50', 'ARGUMENT', 'has no weights by itself'],
+    ['resnet20', 'ARGUMENT', 'has no weights by itself'],
     ['resnet8-cifar11', 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
     ['no-such-file.pth', 'FILE', 'no-such-file.pth'],
   ])('%s', async (name, code, message) => {

@@ -1,14 +1,17 @@
 import { chooseEngine } from '../engines/index.js';
-import { nearest, ResidualError, unknownName } from '../errors.js';
+import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import { defaultModel } from '../hub/catalogue.js';
+import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
-import { type BundledModel, bundled } from '../models/bundled.js';
 import type { ClassLabel } from '../models/classes.js';
 import { kerasGraph } from '../models/keras-config.js';
+import { onnxGraph } from '../models/onnx-graph.js';
 import { build, type FamilyName, family, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import { type LoadReport, planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
+import { numberedNaming } from '../weights/keras-numbered.js';
 import { applyNames, dialects, kerasParameter, type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
@@ -18,8 +21,10 @@ import { readSideFiles, type SideFiles } from '../weights/side-files.js';
 import { choosePlan, customaryDoubts, customaryLabels, type Network, outputsOf } from './custom.js';
 import { settleLabels } from './labels.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
+import { onnxNetwork } from './onnx.js';
+import { misspelt, type Origin, originOf } from './origin.js';
 
-export interface LoadOptions extends EngineOptions {
+export interface LoadOptions extends EngineOptions, HubOptions {
   /** A member of the family, or a network of one's own, to put the weights into; otherwise what the file looks like. */
   architecture?: FamilyName | (string & {}) | Graph | undefined;
   /** Number of classes; another than the file's needs `newHead`. */
@@ -45,7 +50,7 @@ export interface LoadOptions extends EngineOptions {
 export interface Understanding {
   readonly naming: Naming | undefined;
   readonly architecture: Architecture | undefined;
-  /** Builds the network that the file itself describes (a whole Keras model). Throws what `kerasGraph` throws. */
+  /** Builds the network that the file itself describes (a whole Keras model, ONNX). Throws what `kerasGraph`, `onnxGraph` throw. */
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
@@ -54,30 +59,47 @@ export interface Understanding {
 }
 
 /**
- * Loads a model: a bundled model's name, or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors,
- * Keras .h5 and .keras), an index of shards, or the folder of either. Format, dialect and architecture are read off
- * the content.
+ * Loads a model: a bundled or a published model's name (`resnet50`, `keras/resnet50`, `timm/resnet50.a1_in1k`; fetched
+ * once, then out of the cache), or a weight file as path, URL, Blob or bytes (PyTorch .pth, safetensors, Keras .h5 and
+ * .keras, ONNX), an index of shards, or the folder of either. Format, dialect and architecture of a file are read off the
+ * content.
  *
- * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE.
+ * @param from `resnet50`, torchvision's best, when left out.
+ * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, WEIGHTS_MISMATCH, NUMERICS, CLASSES, UNKNOWN_NAME, MISSING_PACKAGE; for
+ * published models DOWNLOAD, LICENCE, ABORTED too.
  * @example await using model = await load('resnet50.pth');
  */
-export async function load(from: CheckpointInput, options: LoadOptions = {}): Promise<Model> {
-  const record =
-    typeof from === 'string' && Object.hasOwn(bundled, from)
-      ? (bundled as Record<string, BundledModel>)[from]
-      : undefined;
-  if (record === undefined && typeof from === 'string') refuseNames(from);
+export async function load(from: CheckpointInput = defaultModel, options: LoadOptions = {}): Promise<Model> {
   // The engine's thread starts while the weights are read here; whether it can run is asked again when it must.
   void chooseEngine(options.engine).available();
-  const beside = record ? undefined : await readSideFiles(from);
-  const checkpoint = await openCheckpoint(record ? record.weights : from);
+  const { origin, checkpoint } = await openSource(from, options);
   try {
-    const file = record && typeof from === 'string' ? from : nameOf(from);
-    return await fill(checkpoint, file, options, record, beside);
+    const beside = origin ? undefined : await readSideFiles(from);
+    const { network } = origin ?? {};
+    const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
+    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
 }
+
+/** Opens a weight file, or the one that a name stands for. @throws as `load` */
+export async function openSource(
+  from: CheckpointInput,
+  options: HubOptions,
+): Promise<{ origin: Origin | undefined; checkpoint: Checkpoint }> {
+  const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
+    throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
+  });
+  return { origin, checkpoint };
+}
+
+/** An option that is undefined is one that was not given. */
+const given = (options: LoadOptions): LoadOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+
+const isAbsent = (error: unknown): boolean => error instanceof ResidualError && error.details.reason === 'ENOENT';
 
 /** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
 export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
@@ -85,8 +107,12 @@ export function understand(checkpoint: Checkpoint, file = 'weights'): Understand
   if (record?.config || record?.graph) return recorded(checkpoint, record);
   const naming = recogniseNames([...checkpoint.tensors.keys()]);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
-  const { model_config: modelConfig } = checkpoint.metadata;
-  return { naming, architecture, described: modelConfig ? () => kerasGraph(modelConfig) : undefined, record };
+  return { naming, architecture, described: describedBy(checkpoint), record };
+}
+
+function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
+  if (network) return () => onnxGraph(network).graph;
+  return modelConfig ? () => kerasGraph(modelConfig) : undefined;
 }
 
 /** The network is the record's. Names that are no dialect's are the network's own. */
@@ -118,7 +144,7 @@ async function fill(
   opened: Checkpoint,
   file: string,
   options: LoadOptions,
-  record?: BundledModel,
+  origin?: Origin,
   sideFiles?: SideFiles,
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
@@ -132,8 +158,8 @@ async function fill(
   const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
   const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
   const { naming } = network;
-  const architecture = record?.architecture ?? stored?.architecture ?? network.architecture;
-  const graph = record ? { ...network.graph, name: architecture } : network.graph;
+  const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
+  const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
   if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
@@ -149,30 +175,34 @@ async function fill(
 
   const [, , height, width] = graph.inputs[0].shape;
   const { decode } = options;
-  const preprocess = options.preprocess ?? record?.preprocess ?? beside?.plan?.({ height, width, decode });
+  const published = origin?.preprocess;
+  const planned = typeof published === 'function' ? published({ height, width }) : published;
+  const preprocess = options.preprocess ?? planned ?? beside?.plan?.({ height, width, decode });
   const custom = choosePlan(network, { preprocess, decode, resized: options.size !== undefined }, file, notes, stored);
   // Where labels are given, a note on those that are customary would mislead.
   const spoken = options.labels ? [] : notes;
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
-  const known = replace.size ? undefined : (record?.classes ?? beside?.classes ?? (await customary()));
+  const known = replace.size ? undefined : (origin?.classes ?? beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
+  // What a file describes may differ from the member of the family that its names speak of.
+  const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
   const { engine, device, threads, precision, warn } = options;
   const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
   return createModel(
     graph,
     {
       architecture,
-      ...(network.config && typeof options.architecture !== 'object' ? { config: network.config } : {}),
+      ...(network.config && !given ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
-      ...origin(record ?? stored),
+      ...source(origin ?? stored),
     },
     { engine, device, threads, precision, warn, name: file, weights, notes, report },
   );
 }
 
 /** Where weights come from and what may be done with them, as far as it is known. */
-const origin = (from: Partial<Pick<BundledModel, 'licence' | 'source' | 'about'>> = {}) => ({
+const source = (from: Partial<Pick<Origin, 'licence' | 'source' | 'about'>> = {}) => ({
   ...(from.licence !== undefined && { licence: from.licence }),
   ...(from.source !== undefined && { source: from.source }),
   ...(from.about !== undefined && { about: from.about }),
@@ -192,14 +222,25 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
     // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(architecture, options, file);
-    return { graph: architecture, naming, architecture: architecture.name, ...config };
+    const own = checkpoint.numbered ? numberedNaming(architecture, names, false) : naming;
+    return { graph: architecture, naming: own, architecture: architecture.name, ...config };
   }
   // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
   const classes = options.newHead ? options.classes : (found.architecture?.config.classes ?? options.classes);
   const changes: ResNetOptions = { ...(size && { size }), ...(classes !== undefined && { classes }) };
   if (architecture !== undefined) {
     const graph = build(architecture, changes);
-    return { graph, naming, architecture, config: { ...family[architecture as FamilyName], ...changes } };
+    const { spelling } = family[architecture as FamilyName];
+    const own = checkpoint.numbered
+      ? { ...numberedNaming(graph, names, spelling === 'keras'), dialect: spelling }
+      : naming;
+    return { graph, naming: own, architecture, config: { ...family[architecture as FamilyName], ...changes } };
+  }
+  if (checkpoint.network) {
+    const { network: model } = checkpoint;
+    const network = described(() => onnxNetwork(model, naming, found.architecture, size), file);
+    refuseChanges(network.graph, options, file);
+    return network;
   }
   if (found.described) {
     const graph = described(found.described, file);
@@ -219,7 +260,7 @@ function chooseNetwork(checkpoint: Checkpoint, found: Understanding, options: Lo
 }
 
 /** The network that a file describes; what is wrong with it is said of the file. */
-function described(build: () => Graph, file: string): Graph {
+function described<T>(build: () => T, file: string): T {
   try {
     return build();
   } catch (error) {
@@ -231,7 +272,9 @@ function described(build: () => Graph, file: string): Graph {
 /** A network that is given as it is cannot be changed while its weights are loaded. */
 function refuseChanges(graph: Graph, { classes, size }: LoadOptions, file: string): void {
   const has = outputsOf(graph);
-  if (size !== undefined || (classes !== undefined && classes !== has))
+  const side = typeof size === 'number' ? [size, size] : size;
+  const resized = side !== undefined && String(side) !== String(graph.inputs[0].shape.slice(2));
+  if (resized || (classes !== undefined && classes !== has))
     throw new ResidualError(
       'ARGUMENT',
       `${file}: its network ${graph.name} is given as it is, with ${has ?? 'no'} classes; build one of another size or number of classes and pass it as architecture`,
@@ -268,7 +311,7 @@ function newHead(
   if (options.newHead) return new Set(parameters.map((p) => p.name));
   const source = naming.tensors.get(parameters[0]?.name ?? '');
   const shape = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
-  const inFile = shape && parameterShape(shape, naming.layout)[0];
+  const inFile = shape && (naming.arrange?.get(parameters[0].name)?.shape ?? parameterShape(shape, naming.layout))[0];
   if (inFile === options.classes) return none;
   throw new ResidualError(
     'CLASSES',
@@ -301,19 +344,6 @@ function mismatch(file: string, graph: Graph, report: LoadReport, { architecture
     unexpected: report.unexpected,
     looksLike: architecture?.name ?? null,
   });
-}
-
-/** A bare word that names no file but an architecture, or nearly a bundled model, is told apart from a missing file. */
-function refuseNames(from: string): void {
-  if (/[./\\:]/.test(from)) return;
-  if (Object.hasOwn(family, from))
-    throw new ResidualError(
-      'ARGUMENT',
-      `${from} is an architecture and has no weights by itself; pass a weight file (${from}.pth), or "${Object.keys(bundled)[0]}", the bundled model`,
-      { name: from },
-    );
-  const known = [...Object.keys(bundled), ...Object.keys(family)];
-  if (nearest(from, known)) throw unknownName('model', from, known);
 }
 
 /** What messages call a file. */

@@ -11,6 +11,7 @@ import {
   toFloat32,
   type Weights,
 } from '../tensor.js';
+import { arranged } from './arrange.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type Layout, type Naming, parameterShape } from './names.js';
 
@@ -38,7 +39,7 @@ const candidatesCompared = 1_000;
 export function planAssignment(
   graph: Graph,
   checkpoint: Checkpoint,
-  naming: Pick<Naming, 'tensors' | 'layout' | 'foreign'>,
+  naming: Pick<Naming, 'tensors' | 'layout' | 'arrange' | 'foreign'>,
   replace: ReadonlySet<string>,
 ): LoadReport {
   const wanted = new Map(graph.parameters.map((p) => [p.name, p]));
@@ -51,12 +52,12 @@ export function planAssignment(
   for (const { name, shape } of graph.parameters) {
     if (replace.has(name)) continue;
     const source = naming.tensors.get(name);
-    const received = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
+    const stored = source === undefined ? undefined : checkpoint.tensors.get(source)?.shape;
+    const received = stored && (naming.arrange?.get(name)?.shape ?? parameterShape(stored, naming.layout));
     if (received === undefined) {
       const near = missing.length < namesCompared ? nearest(name, candidates) : undefined;
       missing.push(near === undefined ? { name } : { name, nearest: near });
-    } else if (!sameShape(parameterShape(received, naming.layout), shape))
-      misshapen.push({ name, expected: shape, received: parameterShape(received, naming.layout) });
+    } else if (!sameShape(received, shape)) misshapen.push({ name, expected: shape, received });
     else loaded++;
   }
   return { loaded, missing, misshapen, unexpected, newHead: [...replace] };
@@ -69,7 +70,7 @@ export function planAssignment(
 export async function readWeights(
   graph: Graph,
   checkpoint: Checkpoint,
-  naming: Pick<Naming, 'tensors' | 'layout'>,
+  naming: Pick<Naming, 'tensors' | 'layout' | 'arrange'>,
   options: { replace: ReadonlySet<string>; seed?: number | undefined; file: string },
 ): Promise<Weights> {
   const weights = new Map(initialise(graph, { seed: options.seed ?? 0, only: (name) => options.replace.has(name) }));
@@ -85,7 +86,9 @@ export async function readWeights(
       read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
       reads.push(read);
     }
-    const values = toParameter(await reads[i], naming.layout);
+    const arrangement = naming.arrange?.get(name);
+    const read = await reads[i];
+    const values = arrangement ? arranged(toFloat32(read), arrangement) : toParameter(read, naming.layout);
     checkFinite(values, name, options.file);
     weights.set(name, values);
   }

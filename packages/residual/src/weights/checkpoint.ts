@@ -1,4 +1,5 @@
 import { ResidualError } from '../errors.js';
+import type { OnnxNetwork } from '../models/onnx-network.js';
 import { type AnyTensor, bytesPerElement, type DataOf, type DType, type Shape, sizeOf } from '../tensor.js';
 import type { ByteSource } from './source.js';
 
@@ -9,7 +10,8 @@ export type WeightFormat =
   | 'numpy-pickle'
   | 'safetensors'
   | 'keras-h5'
-  | 'keras-archive';
+  | 'keras-archive'
+  | 'onnx';
 
 /** One tensor of a weight file's table of contents. */
 export interface TensorInfo {
@@ -30,6 +32,10 @@ export interface Checkpoint {
   readonly reason: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Metadata;
+  /** Keras 3's weights by themselves: layers are called by class and number, `conv2d_3`, not by their names. */
+  readonly numbered?: true;
+  /** The graph of an ONNX model. */
+  readonly network?: OnnxNetwork;
   /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
   read(name: string): Promise<AnyTensor>;
   close(): Promise<void>;

@@ -1,5 +1,5 @@
 import { ResidualError } from '../errors.js';
-import { type ByteSource, blobSource, type SyncSource } from './source.js';
+import { type ByteSource, blobSource, type SyncSource, unsupported } from './source.js';
 
 /**
  * Opens a URL for reading at any place: by HTTP ranges where the server has them, else by one download.
@@ -26,6 +26,21 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     },
     async close() {},
   };
+}
+
+/**
+ * Opens a file that another one names, beside it on the server.
+ * @throws WEIGHTS_FORMAT when the name is a path, or nothing is known of the place of the file that names it; FILE.
+ */
+export async function openBeside(
+  { name, beside }: Pick<ByteSource, 'name' | 'beside'>,
+  file: string,
+): Promise<ByteSource> {
+  if (beside && file !== '' && file !== '..' && !/[/\\]/.test(file)) return beside(file);
+  throw unsupported(
+    { name },
+    `some of it is in the file "${file.slice(0, 200)}", which cannot be opened from here; save it as one file`,
+  );
 }
 
 /** A server's folders cannot be listed. */

@@ -1,9 +1,9 @@
 import { fstatSync, openSync as openDescriptor, readSync, type Stats, statSync } from 'node:fs';
 import { type FileHandle, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join, relative, sep, win32 } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ResidualError } from '../errors.js';
-import type { ByteSource, SyncSource } from './source.js';
+import { type ByteSource, type SyncSource, unsupported } from './source.js';
 
 const advice: Record<string, string> = {
   ENOENT: 'there is no such file; check the path',
@@ -81,6 +81,40 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     },
     close: () => handle.close(),
   };
+}
+
+/**
+ * Opens a file that another one names: one in its folder, or in a folder of that.
+ * @throws WEIGHTS_FORMAT when the name leads out of the folder (upwards, from the root, by a symbolic link), or the file
+ * that names it has no folder; FILE when it cannot be read.
+ */
+export async function openBeside(
+  { name, path }: Pick<ByteSource, 'name' | 'path'>,
+  location: string,
+): Promise<ByteSource> {
+  const refuse = (why: string) =>
+    unsupported({ name }, `some of it is in the file "${location.slice(0, 200)}", ${why}`);
+  if (path === undefined) throw refuse('which only a path leads to; give the path of the file instead of its bytes');
+  if (
+    location === '' ||
+    location.includes('\0') ||
+    isAbsolute(location) ||
+    win32.isAbsolute(location) ||
+    location.split(/[\\/]/).includes('..')
+  )
+    throw refuse('which is not inside its folder; it is refused');
+  const folder = dirname(path);
+  const wanted = join(folder, location);
+  let [root, real] = ['', ''];
+  try {
+    [root, real] = [await realpath(folder), await realpath(wanted)];
+  } catch (error) {
+    throw fileError(wanted, error);
+  }
+  const inside = relative(root, real);
+  if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside))
+    throw refuse('which is a link out of its folder; it is refused');
+  return openFile(real);
 }
 
 /**

@@ -31,7 +31,7 @@ export function weightFileOf(folder: string, names: readonly string[]): string {
     );
   throw new ResidualError(
     'FILE',
-    `${folder}: it is a folder without a weight file; expected model.safetensors, pytorch_model.bin or one .pth, .h5, .keras`,
+    `${folder}: it is a folder without a weight file; expected model.safetensors, pytorch_model.bin or one .pth, .h5, .keras, .onnx`,
     { file: folder },
   );
 }

@@ -1,3 +1,4 @@
+import type { Arrangement } from '../models/onnx-network.js';
 import type { Shape } from '../tensor.js';
 import { type Dialect, type DialectName, dialectNames, dialects, type Layout } from './dialects.js';
 
@@ -10,6 +11,8 @@ export interface Naming {
   readonly prefix: string;
   /** Parameter → the file's tensor. */
   readonly tensors: ReadonlyMap<string, string>;
+  /** Parameters that are laid out otherwise than `layout` says. */
+  readonly arrange?: ReadonlyMap<string, Arrangement>;
   /** Tensors that are of no use for inference, such as `num_batches_tracked`. */
   readonly ignored: readonly string[];
   /** Tensors outside the prefix or with a name that no rule knows. */

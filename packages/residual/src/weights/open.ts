@@ -52,6 +52,7 @@ async function openByContent(source: ByteSource, isShard = false): Promise<Check
   if (head[0] === 0x80 && [2, 11].some((at) => begins(head, legacyMagic, at)))
     return (await import('./torch-legacy.js')).openTorchLegacy(source);
   if (begins(head, 'ustar', 257)) return openTarred(source);
+  if (looksLikeOnnx(head)) return (await import('./onnx.js')).openOnnx(source);
   const text = String.fromCharCode(...head.subarray(0, 512));
   // The length that begins a safetensors file has zeros among its eight bytes.
   if (/^\s*\{/.test(text) && !head.subarray(0, 8).includes(0)) {
@@ -68,7 +69,7 @@ async function openByContent(source: ByteSource, isShard = false): Promise<Check
   const hex = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw unsupported(
     source,
-    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors or Keras (.h5, .keras)`,
+    `it begins with ${hex}, which is no weight file known here; expected PyTorch (.pth), safetensors, Keras (.h5, .keras) or ONNX`,
   );
 }
 
@@ -77,6 +78,16 @@ const legacyMagic = '\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19';
 
 const begins = (head: Uint8Array, magic: string, at = 0): boolean =>
   at + magic.length <= head.length && [...magic].every((letter, i) => head[at + i] === letter.charCodeAt(0));
+
+/**
+ * A protocol buffer whose first field is a small number (ir_version), then one of ModelProto's fields 2 to 8 or 14; a
+ * safetensors file of such a length goes on with its header.
+ */
+const looksLikeOnnx = (head: Uint8Array): boolean =>
+  head[0] === 0x08 &&
+  head[1] < 32 &&
+  [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72].includes(head[2]) &&
+  !begins(head, '{"', 8);
 
 /** Files that people mistake for weights, and what to do about each. */
 const others: readonly { readonly is: (head: Uint8Array, text: string) => boolean; readonly say: string }[] = [
@@ -114,11 +125,6 @@ const others: readonly { readonly is: (head: Uint8Array, text: string) => boolea
   },
   { is: (head) => begins(head, '\x93NUMPY'), say: 'it is a single NumPy array; save named weights as safetensors' },
   { is: (head) => begins(head, 'TFL3', 4), say: 'it is a TensorFlow Lite model, which is not supported' },
-  // A protobuf whose first field is a small varint (ir_version), then a field that onnx.proto has.
-  {
-    is: (head) => head[0] === 0x08 && head[1] < 32 && [0x12, 0x1a, 0x22, 0x2a, 0x32, 0x3a, 0x42].includes(head[2]),
-    say: 'it looks like an ONNX model, which is not supported yet',
-  },
 ];
 
 /** A zip is a PyTorch file, or one of the things that are zips too. */

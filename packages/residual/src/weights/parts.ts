@@ -60,6 +60,8 @@ export function choosePart(checkpoint: Checkpoint, part?: string): Chosen {
     if (dot > 0) counts.set(name.slice(0, dot), (counts.get(name.slice(0, dot)) ?? 0) + 1);
   }
   const parts = [...counts].map(([name, tensors]) => ({ name, tensors }));
+  // An ONNX model says itself what belongs to it.
+  if (checkpoint.network && part === undefined) return { checkpoint, others: [], leftOut: [] };
   if (part === undefined) {
     const found = customary(parts, checkpoint.tensors.size);
     if (!found.length || (found.length === 1 && found[0].tensors === checkpoint.tensors.size))

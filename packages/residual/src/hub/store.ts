@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ResidualError } from '../errors.js';
+import { openCheckpoint } from '../weights/open.js';
+import { cacheFolder, type FileRecord, filesIn, makeFolder, placeOf, readRecord, touch, writeRecord } from './cache.js';
+import { checkLicence, type HubEntry } from './catalogue.js';
+import { type DownloadOptions, download } from './download.js';
+import { withoutSecrets } from './fetch.js';
+import { locked } from './lock.js';
+import type { HubOptions } from './options.js';
+
+export { pruneCache, readCache } from './cache.js';
+
+/**
+ * The file of an entry: out of the cache, else out of the mirror or from its publisher, once.
+ *
+ * @returns its path.
+ * @throws DOWNLOAD when it cannot be had, with `reason` `offline`, `network`, `page`, `hash` … in its details; LICENCE;
+ * FILE when the cache cannot be written; WEIGHTS_FORMAT when what came is no weight file; ABORTED.
+ */
+export async function obtain(
+  entry: HubEntry,
+  options: HubOptions & Pick<DownloadOptions, 'stall' | 'pause'> = {},
+): Promise<string> {
+  const folder = cacheFolder(options.cache);
+  const file = join(filesIn(folder), ...placeOf(entry.url));
+  if (await isCached(file, entry)) return file;
+  checkLicence(entry, options.acceptLicence);
+  const source = sourceOf(entry, options.hub || process.env.RESIDUAL_HUB);
+  if ('path' in source) return fromFolder(source.path, entry);
+  if (options.offline)
+    throw new ResidualError(
+      'DOWNLOAD',
+      `${entry.id} is not in the cache (${folder}) and the network is not to be used (offline)`,
+      { id: entry.id, reason: 'offline' },
+    );
+  await makeFolder(dirname(file));
+  return locked(`${file}.lock`, options.signal, async () => {
+    // Another process may have fetched it while this one waited.
+    if (!(await isCached(file, entry))) await fetchInto(file, source.url, entry, options);
+    return file;
+  });
+}
+
+async function fetchInto(
+  file: string,
+  url: string,
+  entry: HubEntry,
+  { signal, onProgress, stall, pause }: Parameters<typeof obtain>[1] & {},
+): Promise<void> {
+  const part = `${file}.part`;
+  const found = await download({ ...entry, url }, part, {
+    signal,
+    stall,
+    pause,
+    onProgress: onProgress && ((received, total) => onProgress({ entry, from: withoutSecrets(url), received, total })),
+  });
+  try {
+    // What is no weight file must not stay in the cache, whatever hash was or was not published.
+    await (await openCheckpoint(part)).close();
+  } catch (error) {
+    await rm(part, { force: true });
+    await rm(`${part}.json`, { force: true });
+    throw error instanceof ResidualError
+      ? new ResidualError(error.code, error.message.replace(part, withoutSecrets(url)), error.details, { cause: error })
+      : error;
+  }
+  await rename(part, file).catch((cause: NodeJS.ErrnoException) => {
+    throw new ResidualError('FILE', `${file}: it cannot be written (${cause.code})`, { file }, { cause });
+  });
+  await rm(`${part}.json`, { force: true });
+  const from = url === entry.url ? {} : { from: withoutSecrets(url) };
+  const fetched = new Date().toISOString();
+  await writeRecord(file, { id: entry.id, url: entry.url, ...from, ...found, fetched });
+}
+
+/** Whether the file is there and whole. One without a record, copied there by hand, is hashed and gets one. */
+async function isCached(file: string, entry: HubEntry): Promise<boolean> {
+  const size = await stat(file).then(
+    (found) => (found.isFile() ? found.size : undefined),
+    () => undefined,
+  );
+  if (size === undefined) return false;
+  const record = await readRecord(file);
+  if (record?.bytes !== size) {
+    const found = await hashOf(file);
+    if (wrongIn(entry, found)) return false;
+    const { id, url } = entry;
+    await writeRecord(file, { id, url, ...found, fetched: new Date().toISOString() }).catch(() => {});
+  }
+  await touch(file);
+  return true;
+}
+
+/** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. */
+function sourceOf({ url }: HubEntry, mirror: string | undefined): { url: string } | { path: string } {
+  if (!mirror) return { url };
+  if (/^https?:/i.test(mirror)) {
+    if (new URL(mirror).username)
+      throw new ResidualError('ARGUMENT', 'RESIDUAL_HUB: a mirror with a user name and a password is not supported');
+    const { host, pathname } = new URL(url);
+    return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
+  }
+  const folder = /^file:/i.test(mirror) ? fileURLToPath(mirror) : resolve(mirror);
+  return { path: join(folder, ...placeOf(url)) };
+}
+
+/** A folder's file is used where it lies, checked each time. */
+async function fromFolder(path: string, entry: HubEntry): Promise<string> {
+  let found: Pick<FileRecord, 'bytes' | 'sha256' | 'md5'>;
+  try {
+    found = await hashOf(path);
+  } catch (cause) {
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'there is no such file in the mirror' : `it cannot be read (${code})`;
+    throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${why}`, { id: entry.id, reason: 'mirror' }, { cause });
+  }
+  const wrong = wrongIn(entry, found);
+  if (wrong) throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${wrong}`, { id: entry.id, reason: 'hash' });
+  return path;
+}
+
+async function hashOf(path: string): Promise<Pick<FileRecord, 'bytes' | 'sha256' | 'md5'>> {
+  const [sha256, md5] = [createHash('sha256'), createHash('md5')];
+  let bytes = 0;
+  for await (const chunk of createReadStream(path)) {
+    bytes += chunk.length;
+    sha256.update(chunk);
+    md5.update(chunk);
+  }
+  return { bytes, sha256: sha256.digest('hex'), md5: md5.digest('hex') };
+}
+
+function wrongIn(entry: HubEntry, found: Pick<FileRecord, 'bytes' | 'sha256' | 'md5'>): string | undefined {
+  if (entry.exact && found.bytes !== entry.bytes)
+    return `it has ${found.bytes} bytes where ${entry.bytes} are published`;
+  if (entry.sha256 && !found.sha256.startsWith(entry.sha256))
+    return `its SHA-256 begins with ${found.sha256.slice(0, entry.sha256.length)} where ${entry.sha256} was published`;
+  if (entry.md5 && found.md5 !== entry.md5) return `its MD5 is ${found.md5} where ${entry.md5} was published`;
+  return undefined;
+}

@@ -1,0 +1,33 @@
+import { ResidualError } from '../errors.js';
+import { onnxGraph } from '../models/onnx-graph.js';
+import type { OnnxNetwork } from '../models/onnx-network.js';
+import { formatShape } from '../tensor.js';
+import type { Architecture } from '../weights/recognise.js';
+import type { Network } from './custom.js';
+
+/**
+ * The network of an ONNX model, to be filled from it. Its graph says all but how its pictures were prepared, which names
+ * like torchvision's tell: those of `architecture`.
+ * @param size height and width, or both, where the file leaves them open.
+ * @throws GRAPH when it cannot be expressed, or takes other than one picture.
+ */
+export function onnxNetwork(
+  model: OnnxNetwork,
+  naming: Network['naming'],
+  architecture: Architecture | undefined,
+  size: number | readonly [height: number, width: number] | undefined,
+): Network {
+  const { graph, ...own } = onnxGraph(model, typeof size === 'number' ? [size, size] : size);
+  const [first, ...others] = graph.inputs;
+  if (first === undefined || others.length > 0 || first.shape.length !== 4) {
+    const inputs = graph.inputs.map(({ name, shape }) => `"${name}" ${formatShape(shape, true)}`).join(' and ');
+    throw new ResidualError('GRAPH', `its network takes ${inputs || 'nothing'}; one input [N, C, H, W] is due`);
+  }
+  return {
+    graph,
+    naming: { ...naming, ...own, prefix: '', foreign: [] },
+    architecture: architecture?.name ?? graph.name,
+    producer: model.producer,
+    ...(architecture ? { config: architecture.config } : {}),
+  };
+}
