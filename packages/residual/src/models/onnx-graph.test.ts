@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { engines } from '../engines/index.js';
 import { lower } from '../engines/onnx/lower.js';
 import { modelFiles } from '../engines/onnx/model.js';
 import { randomLayer, randomNetwork } from '../engines/random.test.graphs.js';
+import { reference } from '../engines/reference/run.js';
 import { noiseWeights } from '../engines/sketch.js';
 import type { Graph } from '../graph/graph.js';
 import { type OpName, ops, type Pair } from '../graph/ops.js';
@@ -29,13 +29,9 @@ async function read(bytes: Uint8Array, size?: Pair) {
 }
 
 async function run(graph: Graph, weights: ReadonlyMap<string, Tensor>, image: Tensor): Promise<Tensor[]> {
-  const executable = await engines.reference.compile(graph, { weights });
-  try {
-    const found = await executable.run({ [graph.inputs[0].name]: image });
-    return graph.outputs.map(({ name }) => found[name]);
-  } finally {
-    await executable.dispose();
-  }
+  const program = await reference.compile(graph, weights, {});
+  const found = await program.run({ [graph.inputs[0].name]: image });
+  return graph.outputs.map(({ name }) => found[name]);
 }
 
 describe('what we write is read as what it was', () => {

@@ -58,7 +58,7 @@ export('opset11', basic(), picture(), opset_version=11, keep_initializers_as_inp
 export('opset13', basic(1000), picture(), opset_version=13, training=T.PRESERVE, do_constant_folding=False)
 export('folded', basic(1000), picture(), opset_version=13)
 axes = {'image': {0: 'batch', 2: 'height', 3: 'width'}, 'scores': {0: 'batch'}}
-export('opset16', ResNet(Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=8, num_classes=7), picture(2, 96), opset_version=16,
+export('opset16', ResNet(Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=8, num_classes=7), picture(2, 64), opset_version=16,
        input_names=['image'], output_names=['scores'], dynamic_axes=axes)
 export('training', basic(), picture(), opset_version=14, training=T.TRAINING, do_constant_folding=False)
 

@@ -276,10 +276,10 @@ describe('hostile models', () => {
     expect(await refusal(described(model))).toMatchObject({ code: 'GRAPH', message: expect.stringMatching(message) });
   });
 
-  test('99,999 nodes of one name are a network', async () => {
-    const nodes = Array.from({ length: 99_999 }, (_, i) => ({ ...relu(i ? `v${i}` : 'x', `v${i + 1}`), name: 'n' }));
-    const { graph } = await described(modelOf({ inputs: image, outputs: ['v99999'], nodes }));
-    expect(new Set(graph.nodes.map(({ name }) => name)).size).toBe(99_999);
+  test('20,000 nodes of one name are a network', async () => {
+    const nodes = Array.from({ length: 20_000 }, (_, i) => ({ ...relu(i ? `v${i}` : 'x', `v${i + 1}`), name: 'n' }));
+    const { graph } = await described(modelOf({ inputs: image, outputs: ['v20000'], nodes }));
+    expect(new Set(graph.nodes.map(({ name }) => name)).size).toBe(20_000);
   });
 });
 
