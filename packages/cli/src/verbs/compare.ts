@@ -146,7 +146,7 @@ function sentences({ stations, parts, sameInput, causes, answers }: Comparison, 
   if (sameInput?.length)
     lines.push(
       still
-        ? `Given one and the same input, the networks part at ${still.name}: ${number(still.relative)}.`
+        ? `Given one and the same input, the networks part at ${still.name}: ${still.relative === null ? 'other shapes' : number(still.relative)}.`
         : `Given one and the same input, the networks agree (${number(most(sameInput))}).`,
     );
   if (answers) lines.push(`a says ${answer(answers.a)}, b says ${answer(answers.b)}.`);

@@ -93,12 +93,19 @@ function cut<P extends FloatPicture>(picture: P, width: number, height: number, 
   return { ...picture, width, height, data };
 }
 
+const greys = new WeakMap<Pixels, Pixels>();
+
 /** Pillow's `convert('L')` (ITU-R 601 in 16 bits) laid out as RGB. */
-function grey({ width, height, data }: Pixels): Pixels {
+function grey(pixels: Pixels): Pixels {
+  const known = greys.get(pixels);
+  if (known) return known;
+  const { width, height, data } = pixels;
   const out = new Uint8Array(data.length);
   for (let i = 0; i < data.length; i += 3)
     out.fill((data[i] * 19595 + data[i + 1] * 38470 + data[i + 2] * 7471 + 0x8000) >> 16, i, i + 3);
-  return { width, height, data: out };
+  const made = { width, height, data: out };
+  greys.set(pixels, made);
+  return made;
 }
 
 const sizeWords = ({ height, width }: { height: number; width: number }): string => `${width}×${height}`;

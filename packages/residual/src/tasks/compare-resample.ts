@@ -32,48 +32,69 @@ export function resample(
 ): FloatPicture {
   const across = taps(picture.width, to.width, filter, sampling);
   const down = taps(picture.height, to.height, filter, sampling);
-  const middle = new Float64Array(picture.height * to.width * 3);
-  for (let y = 0; y < picture.height; y++)
-    for (let x = 0; x < to.width; x++)
-      for (const { at, weight } of across[x])
-        for (let c = 0; c < 3; c++)
-          middle[(y * to.width + x) * 3 + c] += weight * picture.data[(y * picture.width + at) * 3 + c];
-  const data = new Float64Array(to.height * to.width * 3);
   const stride = to.width * 3;
+  const source = picture.data;
+  const middle = new Float64Array(picture.height * stride);
+  // Without antialias a large picture has rows that nothing reads.
+  for (const y of new Set(down.at)) {
+    const from = y * picture.width * 3;
+    for (let x = 0, o = y * stride; x < to.width; x++, o += 3)
+      for (let k = across.first[x]; k < across.first[x + 1]; k++) {
+        const weight = across.weight[k];
+        const i = from + across.at[k] * 3;
+        middle[o] += weight * source[i];
+        middle[o + 1] += weight * source[i + 1];
+        middle[o + 2] += weight * source[i + 2];
+      }
+  }
+  const data = new Float64Array(to.height * stride);
   for (let y = 0; y < to.height; y++)
-    for (const { at, weight } of down[y])
-      for (let i = 0; i < stride; i++) data[y * stride + i] += weight * middle[at * stride + i];
+    for (let k = down.first[y]; k < down.first[y + 1]; k++) {
+      const weight = down.weight[k];
+      const row = down.at[k] * stride;
+      for (let i = 0, o = y * stride; i < stride; i++, o++) data[o] += weight * middle[row + i];
+    }
   return { ...to, data };
 }
 
-interface Tap {
-  readonly at: number;
-  readonly weight: number;
+/** New pixel i is made of the old ones `at[first[i]] … at[first[i + 1] − 1]`, by their weights. */
+interface Taps {
+  readonly first: readonly number[];
+  readonly at: readonly number[];
+  readonly weight: readonly number[];
 }
 
-function taps(before: number, after: number, filter: Filter, sampling: Exclude<Sampling, 'pillow'>): Tap[][] {
+function taps(before: number, after: number, filter: Filter, sampling: Exclude<Sampling, 'pillow'>): Taps {
   const scale = sampling === 'aligned' ? (after > 1 ? (before - 1) / (after - 1) : 0) : before / after;
   // Only antialiasing widens the filter when a picture shrinks.
   const stretch = sampling === 'float' ? Math.max(1, scale) : 1;
   const cubicA = sampling === 'float' ? -0.5 : -0.75;
   const weigh = filter === 'bicubic' ? (x: number) => cubic(x, cubicA) : triangle;
   const reach = (filter === 'bicubic' ? 2 : 1) * stretch;
-  return Array.from({ length: after }, (_, i) => {
+  const inside = (place: number) => Math.min(Math.max(place, 0), before - 1);
+  const first = [0];
+  const at: number[] = [];
+  const weight: number[] = [];
+  for (let i = 0; i < after; i++) {
     const center = sampling === 'corner' || sampling === 'aligned' ? i * scale : (i + 0.5) * scale - 0.5;
     if (filter === 'nearest') {
-      const at =
-        sampling === 'aligned' ? Math.round(center) : Math.floor(sampling === 'corner' ? center : center + 0.5);
-      return [{ at: Math.min(Math.max(at, 0), before - 1), weight: 1 }];
+      const place =
+        sampling === 'aligned' ? Math.round(center) : Math.floor(center + (sampling === 'corner' ? 0 : 0.5));
+      at.push(inside(place));
+      weight.push(1);
+    } else {
+      let sum = 0;
+      for (let place = Math.ceil(center - reach); place <= center + reach; place++) {
+        const share = weigh((place - center) / stretch);
+        // Pillow leaves out what lies beyond the edge; the others repeat the edge.
+        if (share === 0 || (sampling === 'float' && (place < 0 || place >= before))) continue;
+        at.push(inside(place));
+        weight.push(share);
+        sum += share;
+      }
+      for (let k = first[i]; k < weight.length; k++) weight[k] /= sum;
     }
-    const found: { at: number; weight: number }[] = [];
-    let sum = 0;
-    for (let at = Math.ceil(center - reach); at <= center + reach; at++) {
-      const weight = weigh((at - center) / stretch);
-      // Pillow leaves out what lies beyond the edge; the others repeat the edge.
-      if (weight === 0 || (sampling === 'float' && (at < 0 || at >= before))) continue;
-      found.push({ at: Math.min(Math.max(at, 0), before - 1), weight });
-      sum += weight;
-    }
-    return found.map(({ at, weight }) => ({ at, weight: weight / sum }));
-  });
+    first.push(at.length);
+  }
+  return { first, at, weight };
 }

@@ -153,7 +153,12 @@ export function pointsOf(graph: Graph): Point[] {
       aliases,
     });
   }
-  return [...named].map(([value, point]) => ({ value, ...point }));
+  // Where a layer and a part of the network share a name (Keras 2015 pools, then flattens), it is the part's.
+  const parts = new Set(anchored.values());
+  return [...named].map(([value, { name, coarse, aliases }]) => {
+    if (anchored.has(value) || !parts.has(name)) return { value, name, coarse, aliases };
+    return { value, name: `${name} layer`, coarse, aliases: aliases.filter((alias) => !parts.has(alias)) };
+  });
 }
 
 /** One station of two networks: its name and each one's value. */

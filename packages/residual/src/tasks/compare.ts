@@ -364,7 +364,7 @@ function networkCauses(found: readonly NetworkCause[], tolerance: number): Cause
     id: finding.id,
     what: words(finding, redone),
     at,
-    evidence: `${redone} redone ${finding.plain ? 'with that changed' : `with "${finding.other}"`}: the relative difference at ${at} goes from ${short(before)} to ${short(after)}${settles ? `, and no station is beyond ${short(tolerance)} any more` : ''}`,
+    evidence: `${redone} redone ${finding.plain ? 'accordingly' : `with "${finding.other}"`}: the relative difference at ${at} goes from ${short(before)} to ${short(after)}${settles ? `, and no station is beyond ${short(tolerance)} any more` : ''}`,
   }));
 }
 

@@ -8,8 +8,9 @@ import { ownSpelling, recordKey, recordText } from '../weights/record.js';
 import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
-import { type LoadOptions, load, nameOf, openSource, type Understanding, understand } from './load.js';
+import { type LoadOptions, load, nameOf, openSource } from './load.js';
 import { recordOf, type Watched, watch } from './save.js';
+import { type Understanding, understand } from './understand.js';
 
 export interface ConvertOptions
   extends Watched,
