@@ -145,7 +145,7 @@ async function readerOf(reader, folder) {
     };
   }
   const { openCheckpoint } = await import(new URL('weights/open.js', library));
-  const { understand } = await import(new URL('tasks/load.js', library));
+  const { understand } = await import(new URL('tasks/understand.js', library));
   return async (bytes) => {
     let input = bytes;
     if (folder) {

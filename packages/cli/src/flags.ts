@@ -198,5 +198,7 @@ export const convertFlags = {
   },
   fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
   force: { help: 'replace a file that is there' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
   json,
 } as const satisfies Flags;

@@ -115,7 +115,7 @@ export const verbs: readonly Verb[] = [
     examples: [
       'residual convert resnet50.pth resnet50.safetensors    every tensor as it is',
       'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
-      'residual convert resnet50.pth resnet50.onnx           to run it anywhere',
+      'residual convert resnet50 resnet50.onnx               a published model, to run it anywhere',
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
     ],
     load: () => import('./verbs/convert.js'),

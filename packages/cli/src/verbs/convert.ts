@@ -1,6 +1,7 @@
 import pc from 'picocolors';
 import { type Converted, type ConvertOptions, convert, parseClasses } from 'residual';
 import type { Context } from '../context.js';
+import { fetching } from '../fetching.js';
 import { readText } from '../files.js';
 import type { convertFlags, OptionsOf } from '../flags.js';
 import { print, printable, wantsColor } from '../terminal.js';
@@ -8,25 +9,29 @@ import { print, printable, wantsColor } from '../terminal.js';
 type Options = OptionsOf<typeof convertFlags>;
 
 /** `residual convert`: one file into another. */
-export async function run([from, to]: readonly string[], options: Options, { note, signal }: Context): Promise<number> {
+export async function run([from, to]: readonly string[], options: Options, context: Context): Promise<number> {
   const { json, labels, to: format, dialect, ...rest } = options;
+  const { stop, onProgress: onDownload, ...hub } = await fetching(options, context);
   const progress = watched();
   try {
     const done = await convert(from, to, {
       ...rest,
+      ...hub,
+      onDownload,
       to: format,
       // One that is none is refused by name.
       dialect: dialect as ConvertOptions['dialect'],
       ...(labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) }),
-      signal,
       onProgress: progress.show,
     });
     progress.stop();
-    for (const line of done.notes) note(line);
+    stop();
+    for (const line of done.notes) context.note(line);
     await print(json ? `${JSON.stringify({ from, ...done })}\n` : `${describe(from, done)}\n`);
     return 0;
   } finally {
     progress.stop();
+    stop();
   }
 }
 

@@ -43,7 +43,7 @@ test('without weights and network: one line that says what to do, and no other c
   expect(await residual('classify', cat, '--offline')).toEqual({
     status: 1,
     out: '',
-    err: `residual: [DOWNLOAD] no weights were given, and resnet50 cannot be had (resnet50-v2 is not in the cache (${process.env.RESIDUAL_CACHE}) and the network is not to be used (offline)); pass --weights FILE (.pth, .safetensors, .h5), or --model resnet8-cifar10, the bundled model with its ten classes\n`,
+    err: `residual: [DOWNLOAD] no weights were given, and resnet50 cannot be had (resnet50-v2 is not in the cache (${process.env.RESIDUAL_CACHE}) and the network is not to be used (offline)); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes\n`,
   });
 });
 

@@ -133,10 +133,13 @@ function layer(net: Sketch, from: number, choice: Choice): number | undefined {
   }
   if (op === 'resize') {
     const mode = flag ? 'nearest' : 'bilinear';
-    // Scales that float32 holds exactly: a rounding must not decide which pixel is the nearest.
+    // Scales that float32 holds exactly, also as a quotient of sizes: a rounding must not decide which pixel is nearest.
+    const sizes: Pair = flag
+      ? [shape[2] * stride[0], shape[3] * stride[1]]
+      : [choice.kernel[0] * 2, choice.kernel[1] * 3];
     const to =
       choice.groups === 3
-        ? ({ sizes: [choice.kernel[0] * 2, choice.kernel[1] * 3] } as const)
+        ? { sizes }
         : ({ scales: [stride[0], choice.groups === 2 && shape[3] > 1 ? 0.5 : 1.5] } as const);
     return net.add(op, [from], { to, mode, ...choice.resize });
   }

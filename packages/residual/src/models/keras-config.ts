@@ -113,8 +113,9 @@ const builders: Record<string, Builder> = {
   BatchNormalization: ([x], layer) => {
     const { axis, epsilon = 1e-3 } = layer.config;
     checkAxis(layer, Array.isArray(axis) && axis.length === 1 ? axis[0] : axis, x, 'normalises');
-    if (!flag(layer, 'scale', true) || !flag(layer, 'center', true))
-      refuse(layer, 'has no gamma or beta; only scale and center true are supported');
+    // Without gamma or beta these are ones or zeros, which the reader adds (`withUnits`).
+    flag(layer, 'scale', true);
+    flag(layer, 'center', true);
     if (typeof epsilon !== 'number' || !(epsilon >= 0 && epsilon < 1))
       return refuse(layer, `has the epsilon ${show(epsilon)}; expected a number from 0 to below 1`);
     return batchNorm(x, { name: layer.name, epsilon });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { engines } from '../engines/index.js';
 import { lower } from '../engines/onnx/lower.js';
 import { modelFiles } from '../engines/onnx/model.js';
 import { randomLayer, randomNetwork } from '../engines/random.test.graphs.js';
+import { reference } from '../engines/reference/run.js';
 import { noiseWeights } from '../engines/sketch.js';
 import type { Graph } from '../graph/graph.js';
 import { type OpName, ops, type Pair } from '../graph/ops.js';
@@ -29,13 +29,9 @@ async function read(bytes: Uint8Array, size?: Pair) {
 }
 
 async function run(graph: Graph, weights: ReadonlyMap<string, Tensor>, image: Tensor): Promise<Tensor[]> {
-  const executable = await engines.reference.compile(graph, { weights });
-  try {
-    const found = await executable.run({ [graph.inputs[0].name]: image });
-    return graph.outputs.map(({ name }) => found[name]);
-  } finally {
-    await executable.dispose();
-  }
+  const program = await reference.compile(graph, weights, {});
+  const found = await program.run({ [graph.inputs[0].name]: image });
+  return graph.outputs.map(({ name }) => found[name]);
 }
 
 describe('what we write is read as what it was', () => {
@@ -295,4 +291,16 @@ test('what an output does not need is not looked at', async () => {
   );
   expect(graph.nodes.map(({ op }) => op)).toEqual(['relu']);
   expect(graph.inputs.map(({ name }) => name)).toEqual(['x']);
+});
+
+test('a mean that is flattened is a vector at once, unless something else reads it', async () => {
+  const nodes: WrittenNode[] = [
+    { type: 'GlobalAveragePool', inputs: ['x'], outputs: ['p'] },
+    { type: 'Flatten', inputs: ['p'], outputs: ['y'] },
+  ];
+  const inputs = { x: ['N', 3, 8, 8] };
+  const { graph } = await read(modelOf({ inputs, nodes, outputs: ['y'] }));
+  expect(graph.nodes.map(({ op, attributes }) => [op, attributes])).toEqual([['globalAvgPool', { keepDims: false }]]);
+  const { graph: both } = await read(modelOf({ inputs, nodes, outputs: ['y', 'p'] }));
+  expect(both.nodes.map(({ op }) => op)).toEqual(['globalAvgPool', 'flatten']);
 });

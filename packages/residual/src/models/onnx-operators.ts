@@ -210,8 +210,18 @@ function reduceMean(call: Call): Activation {
   return call.layer('globalAvgPool', [x.value], { keepDims: call.integer('keepdims', 1) !== 0 }, x);
 }
 
-const flattened = (call: Call, x: Activation): Activation =>
-  call.layer('flatten', [x.value], { channelsLast: x.channelsLast && sizeOf(x.shape.slice(2)) > 1 });
+function flattened(call: Call, x: Activation): Activation {
+  const { nodes, makers, shapes } = call.draft;
+  const index = makers.get(x.value) ?? -1;
+  const layer = nodes[index];
+  // A mean that nothing else reads is a vector from the start, as in the network that was exported.
+  if (layer?.op === 'globalAvgPool' && x.alone) {
+    nodes[index] = { ...layer, attributes: { keepDims: false } };
+    shapes[x.value] = x.shape.slice(0, 2);
+    return { ...x, shape: shapes[x.value], channelsLast: false };
+  }
+  return call.layer('flatten', [x.value], { channelsLast: x.channelsLast && sizeOf(x.shape.slice(2)) > 1 });
+}
 
 function flatten(call: Call): Activation {
   const x = call.activation(0);

@@ -4,8 +4,8 @@ import { preprocessAside, warmPixels } from '../image/thread.js';
 import type { Prepared } from '../image/worker.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
-import { outputsOf } from './custom.js';
 import type { Model } from './model.js';
+import { outputsOf } from './network.js';
 
 /** One class and how sure the model is of it. */
 export interface Prediction {

@@ -11,9 +11,9 @@ import { ownSpelling } from '../weights/record.js';
 import { fileShape, fromParameter, misreading } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
 import { contentOf } from '../weights/write-keras.js';
-import type { Understanding } from './load.js';
 import type { Model } from './model.js';
 import type { Watched } from './save.js';
+import type { Understanding } from './understand.js';
 
 /** What goes into a file, and what did not. */
 export interface Content extends FileContent {

@@ -1,18 +1,20 @@
 import { checkTarget, writeFileAtomic } from '#file';
 import { aborted, ResidualError, unknownName } from '../errors.js';
-import { bundled } from '../models/bundled.js';
+import type { HubOptions } from '../hub/options.js';
 import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
 import { type DialectName, dialects } from '../weights/names.js';
-import { openCheckpoint } from '../weights/open.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
 import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
-import { type LoadOptions, load, nameOf, type Understanding, understand } from './load.js';
+import { type LoadOptions, load, nameOf, openSource } from './load.js';
 import { recordOf, type Watched, watch } from './save.js';
+import { type Understanding, understand } from './understand.js';
 
-export interface ConvertOptions extends Watched, Pick<LoadOptions, 'labels' | 'preprocess' | 'part'> {
+export interface ConvertOptions
+  extends Watched,
+    Pick<LoadOptions, 'labels' | 'preprocess' | 'part' | 'offline' | 'hub' | 'cache' | 'acceptLicence'> {
   /** What is written, where the ending of the file does not say it. */
   readonly to?: TargetFormat | undefined;
   /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
@@ -21,6 +23,8 @@ export interface ConvertOptions extends Watched, Pick<LoadOptions, 'labels' | 'p
   readonly force?: boolean | undefined;
   /** For ONNX: join each BatchNorm with the convolution before it. */
   readonly fold?: boolean | undefined;
+  /** Called while a published model is downloaded. */
+  readonly onDownload?: HubOptions['onProgress'];
 }
 
 /** What was written. */
@@ -43,7 +47,7 @@ export interface Converted {
  * element type and bits; otherwise they go through the network, as float32. What the new file cannot say is refused or
  * told. The file appears whole or not at all.
  *
- * @param from a weight file, or a bundled model's name.
+ * @param from a weight file, or the name of a bundled or a published model.
  * @param to a path; its ending chooses the format: `.residual` `.safetensors` `.pth` `.h5` `.onnx`.
  * @throws ARGUMENT for an ending that is unknown; FILE when the target is there already, is the source or cannot be
  * written; WEIGHTS_MISMATCH when the spelling has no names for the network, or would have it taken for another; NUMERICS
@@ -69,10 +73,7 @@ export async function convert(
     const dropped = model.report?.unexpected ?? [];
     return { file: to, format, tensors: size, bytes, dropped, notes: model.notes };
   }
-  const content =
-    typeof from === 'string' && Object.hasOwn(bundled, from)
-      ? await throughModel(from, format, options.dialect, options)
-      : await throughFile(from, format, options);
+  const content = await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
   const { size, bytes } = sizeOfAll(content.tensors.values());
@@ -86,16 +87,17 @@ async function throughFile(
   format: ContainerName,
   options: ConvertOptions,
 ): Promise<Content> {
-  const file = nameOf(from);
-  const opened = await openCheckpoint(from);
+  const { origin, checkpoint: opened } = await openSource(from, loading(options));
+  const file = origin?.name ?? nameOf(from);
   try {
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const found = understand(checkpoint, file);
     const own = found.record?.dialect === ownSpelling;
-    const spelling = own ? ownSpelling : found.naming?.dialect;
+    // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
+    const spelling = own || checkpoint.network ? ownSpelling : found.naming?.dialect;
     const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
-    const alike = wanted === spelling && canStand(checkpoint, format, found);
+    const alike = wanted === spelling && !checkpoint.network && canStand(checkpoint, format, found);
     if (!alike) {
       const beside = { found, notes: lost(checkpoint, found, format) };
       return await throughModel(from, format, wanted, options, beside);
@@ -121,17 +123,16 @@ async function throughModel(
   format: ContainerName,
   wanted: DialectName | typeof ownSpelling | undefined,
   options: ConvertOptions,
-  beside?: { found: Understanding; notes: readonly string[] },
+  beside: { found: Understanding; notes: readonly string[] },
 ): Promise<Content> {
   await using model = await load(from, loading(options));
   const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
   // Whoever had the record keeps it in the other file that can hold it.
-  const keepsRecord =
-    containers[format].keepsRecord || (format === 'safetensors' && beside?.found.record !== undefined);
+  const keepsRecord = containers[format].keepsRecord || (format === 'safetensors' && beside.found.record !== undefined);
   const content = spelled(model, dialect, format, keepsRecord);
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
-  const dropped = [...(model.report?.unexpected ?? []), ...(beside?.found.naming?.ignored ?? [])];
-  return { ...content, metadata, dropped, notes: [...model.notes, ...(beside?.notes ?? [])] };
+  const dropped = [...(model.report?.unexpected ?? []), ...(beside.found.naming?.ignored ?? [])];
+  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes] };
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
@@ -162,6 +163,10 @@ function headerTexts({ format, metadata }: Checkpoint): Record<string, string> {
 /** What the source says and the new file cannot. */
 function lost(checkpoint: Checkpoint, { record, described }: Understanding, format: ContainerName): string[] {
   const notes: string[] = [];
+  if (checkpoint.network && format !== 'residual')
+    notes.push(
+      `a ${containers[format].endings[0]} file has no place for the network of the ONNX model; .residual keeps it`,
+    );
   if (record && format !== 'residual' && format !== 'safetensors')
     notes.push(
       `a ${containers[format].endings[0]} file has no place for preprocessing, classes and licence; they were left out`,
@@ -173,10 +178,9 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
   return notes;
 }
 
-const loading = ({ labels, preprocess, part }: ConvertOptions): LoadOptions => ({
-  ...(part !== undefined && { part }),
-  ...(labels && { labels }),
-  ...(preprocess !== undefined && { preprocess }),
+const loading = ({ to, dialect, force, fold, onProgress, onDownload, ...options }: ConvertOptions): LoadOptions => ({
+  ...options,
+  onProgress: onDownload,
 });
 
 /** Options that the format would not obey are refused, not ignored. */

@@ -1,30 +1,17 @@
 import { ResidualError } from '../errors.js';
-import type { Graph } from '../graph/graph.js';
-import { inferShapes } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
 import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
-import type { DialectName, Naming } from '../weights/names.js';
+import type { DialectName } from '../weights/names.js';
 import { lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
+import { type Network, outputsOf } from './network.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
 // such files, and told to the user.
-
-/** A network chosen for a weight file, and how the file's names map to it. */
-export interface Network {
-  readonly graph: Graph;
-  readonly naming: Omit<Naming, 'dialect' | 'reason'> & { readonly dialect?: DialectName };
-  /** The family's name, or a description. */
-  readonly architecture: string;
-  /** Absent for networks that are not of the family. */
-  readonly config?: ResNetConfig;
-  /** The program that wrote the file, where it says so: `pytorch`. */
-  readonly producer?: string;
-}
 
 /** The preprocessing: the user's, else the record's, else the dialect's custom, with a note where another would be as likely. */
 export function choosePlan(
@@ -126,10 +113,4 @@ export async function customaryLabels(
     return cifar10Classes;
   }
   return undefined;
-}
-
-/** The number of a classifier's outputs; undefined for a network that ends in features. */
-export function outputsOf(graph: Graph): number | undefined {
-  const [output] = graph.outputs;
-  return output.name === 'features' ? undefined : inferShapes(graph)[output.value].at(-1);
 }

@@ -6,8 +6,8 @@ import type { Metadata, WeightFormat } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
 import { choosePart, type Part } from '../weights/parts.js';
 import { readSideFiles } from '../weights/side-files.js';
-import { outputsOf } from './custom.js';
-import { understand, withSideFiles } from './load.js';
+import { outputsOf } from './network.js';
+import { understand, withSideFiles } from './understand.js';
 
 /** What is in a weight file, without reading its tensors. */
 export interface Inspection {

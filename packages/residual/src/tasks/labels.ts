@@ -2,8 +2,8 @@ import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { classFinder } from '../models/class-map.js';
 import type { ClassLabel } from '../models/classes.js';
-import { outputsOf } from './custom.js';
 import type { Model } from './model.js';
+import { outputsOf } from './network.js';
 
 /** The classes of a model by the order of its outputs; `class 0`, `class 1` … where nobody said what they are. */
 export const classesOf = ({ graph, record }: Pick<Model, 'graph' | 'record'>): readonly ClassLabel[] =>

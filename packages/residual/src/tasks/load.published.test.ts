@@ -9,6 +9,7 @@ import { build, family } from '../models/resnet.js';
 import { temporaryFolder } from '../testing.js';
 import { type DialectName, dialects } from '../weights/names.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
+import { convert } from './convert.js';
 import { load } from './load.js';
 
 const folder = temporaryFolder();
@@ -51,6 +52,18 @@ test('a published model brings its plan, classes, licence and source, and no gue
     { step: 'centerCrop', height: 224, width: 224 },
   ]);
   expect(model.record.classes?.[386]).toEqual({ wnid: 'n02504458', label: 'African_elephant' });
+});
+
+test('it converts by its name, and takes its licence and classes along', async () => {
+  const path = join(folder.path, 'published.residual');
+  const done = await convert('microsoft/resnet-18', path, { cache, hub: mirror });
+  expect(done).toMatchObject({ dialect: 'huggingface', dropped: [], notes: [] });
+  await using model = await load(path);
+  await using published = await load('microsoft/resnet-18', { cache, hub: mirror });
+  expect({ ...model.record, about: published.record.about }).toEqual(published.record);
+  await expect(convert('resnet18', join(folder.path, 'x.pth'), { cache, offline: true })).rejects.toMatchObject({
+    code: 'DOWNLOAD',
+  });
 });
 
 test('one of timm’s with a network, a size and statistics of its own', async () => {

@@ -58,7 +58,7 @@ export('opset11', basic(), picture(), opset_version=11, keep_initializers_as_inp
 export('opset13', basic(1000), picture(), opset_version=13, training=T.PRESERVE, do_constant_folding=False)
 export('folded', basic(1000), picture(), opset_version=13)
 axes = {'image': {0: 'batch', 2: 'height', 3: 'width'}, 'scores': {0: 'batch'}}
-export('opset16', ResNet(Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=8, num_classes=7), picture(2, 96), opset_version=16,
+export('opset16', ResNet(Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=8, num_classes=7), picture(2, 64), opset_version=16,
        input_names=['image'], output_names=['scores'], dynamic_axes=axes)
 export('training', basic(), picture(), opset_version=14, training=T.TRAINING, do_constant_folding=False)
 
@@ -291,6 +291,11 @@ describe.skipIf(!shared)('what other exporters write', () => {
     expect(model.graph.outputs.map(({ name }) => name)).toEqual(['probabilities']);
     expect(Object.keys(model.graph.features)).toEqual(['logits']);
     expect(model.graph.inputs[0].shape).toEqual([1, 3, 33, 33]);
+    // Its matrix is stored the other way round.
+    await using same = await load(file('tf2onnx.onnx'), { classes: 10, newHead: true });
+    expect(same.graph.outputs).toEqual(model.graph.outputs);
+    await using asked = await load(file('tf2onnx.onnx'), { classes: 10 });
+    expect(asked.report?.loaded).toBe(asked.graph.parameters.length);
   });
 
   test('a tensor that two layers use is one parameter', async () => {

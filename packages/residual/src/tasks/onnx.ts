@@ -3,7 +3,7 @@ import { onnxGraph } from '../models/onnx-graph.js';
 import type { OnnxNetwork } from '../models/onnx-network.js';
 import { formatShape } from '../tensor.js';
 import type { Architecture } from '../weights/recognise.js';
-import type { Network } from './custom.js';
+import type { Network } from './network.js';
 
 /**
  * The network of an ONNX model, to be filled from it. Its graph says all but how its pictures were prepared, which names

@@ -158,6 +158,7 @@ describe('a record is believed in nothing', () => {
     ['no JSON', 'family', () => '{', /its record is no JSON/],
     ['a setting of tomorrow', 'family', (r) => ({ ...r, config: { magic: 1 } }), /setting "magic", which is not known/],
     ['a huge stage', 'family', (r) => ({ ...r, config: { depths: [1e9] } }), /\[1000000000\] for depths/],
+    ['settings at odds', 'family', set('config.groups', 4), /config that contradicts itself: groups 4/],
     ['a huge picture', 'family', (r) => ({ ...r, plan: [{ step: 'centerCrop', height: 1e6, width: 1 }] }), /for plan/],
     ['a step that is none', 'family', (r) => ({ ...r, plan: [{ step: 'run', code: 'x' }] }), /for plan/],
     [

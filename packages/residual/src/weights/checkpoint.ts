@@ -7,6 +7,7 @@ export type WeightFormat =
   | 'torch-zip'
   | 'torch-legacy'
   | 'torch-tar'
+  | 'numpy-pickle'
   | 'safetensors'
   | 'keras-h5'
   | 'keras-archive'
@@ -31,6 +32,8 @@ export interface Checkpoint {
   readonly reason: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Metadata;
+  /** Keras 3's weights by themselves: layers are called by class and number, `conv2d_3`, not by their names. */
+  readonly numbered?: true;
   /** The graph of an ONNX model. */
   readonly network?: OnnxNetwork;
   /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */

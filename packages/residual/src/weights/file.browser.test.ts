@@ -53,6 +53,18 @@ describe('openFile of a page', () => {
     expect(target).toEqual(content.slice(500, 520));
   });
 
+  test('a file beside it is asked of the same folder, by its plain name', async () => {
+    const asked: (string | undefined)[] = [];
+    const url = await serve((request, response) => {
+      asked.push(request.url);
+      response.end(content);
+    });
+    const file = await openFile(url);
+    const other = await file.beside?.('part 1?.bin');
+    expect(other?.size).toBe(1000);
+    expect(asked).toEqual(['/weights.safetensors', '/part%201%3F.bin']);
+  });
+
   test('says what the server answered', async () => {
     const url = await serve((_, response) => response.writeHead(404).end());
     expect(await refusal(openFile(url))).toMatchObject({

@@ -63,6 +63,15 @@ for whole in (True, False):
                 for role, array in zip(roles(layer), layer['vars']): group[f'{layer["name"]}/{role}'] = array; listed.append(f'{layer["name"]}/{role}'.encode())
             group.attrs['weight_names'] = np.array(listed) if listed else []
 
+# Normalisations without gamma, without beta, without both; beside it the same with ones and zeros in their place.
+def normed(scale, center, full):
+    def norm(layer):
+        gamma, beta, mean, variance = layer['vars']
+        kept = [*([gamma] if scale else [np.ones_like(gamma)] if full else []), *([beta] if center else [np.zeros_like(beta)] if full else []), mean, variance]
+        return {**layer, 'vars': kept, 'config': {**layer['config'], 'scale': full or scale, 'center': full or center}}
+    return {**flat, 'layers': [norm(layer) if len(layer.get('vars', [])) == 4 else layer for layer in flat['layers']]}
+for scale, center in ((False, True), (True, False), (False, False)):
+    for full in (True, False): save(f'units-{int(scale)}{int(center)}{"-full" if full else ""}', normed(scale, center, full))
 with h5py.File(f'{folder}/bfloat16.weights.h5', 'w') as f:
     f.create_group('vars'); g = f.create_group('layers/dense/vars')
     g['0'] = np.array([[0x3f80, 0x4000]], 'u2').view('V2'); g['0'].attrs['dtype'] = 'bfloat16'
@@ -126,6 +135,12 @@ describe.skipIf(!shared)('Keras 3', () => {
     'sequential-bare',
   ])('%s.keras gives the probabilities of the .h5 it was made from, to the last bit', async (name) => {
     expect(await probabilities(path(`${name}.keras`))).toEqual(await expected);
+  });
+
+  test.each(['01', '10', '00'])('normalisations without gamma (0·) or beta (·0): %s', async (kind) => {
+    const found = await probabilities(path(`units-${kind}.keras`));
+    expect(found).toEqual(await probabilities(path(`units-${kind}-full.keras`)));
+    expect(found).not.toEqual(await expected);
   });
 
   test('models within a model in the older .h5', async () => {

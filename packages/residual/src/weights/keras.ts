@@ -3,6 +3,7 @@ import { ResidualError, unknownName } from '../errors.js';
 import { sharedBytes } from '../tensor.js';
 import { type Checkpoint, checkTotal, type Metadata, tensorOver } from './checkpoint.js';
 import type { KerasApi } from './keras.worker.js';
+import { withUnits } from './keras-units.js';
 import { nameVariables } from './keras-variables.js';
 import { type ByteSource, checkRange, damaged } from './source.js';
 
@@ -55,10 +56,11 @@ export async function openKeras(source: ByteSource, patience = 60_000, archive?:
       ? nameVariables(source, listing.tensors, listing.variables, archive?.metadata.model_config)
       : listing.tensors;
     const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-    return {
+    return withUnits({
       format: archive ? 'keras-archive' : 'keras-h5',
       reason: archive?.reason ?? listing.reason,
       tensors: new Map(tensors.map(({ name, dtype, shape }) => [name, { dtype, shape }])),
+      ...(listing.variables && !archive && ![...listing.variables.values()].some((name) => name) && { numbered: true }),
       metadata: { ...listing.metadata, ...archive?.metadata },
       async read(name) {
         const tensor = byName.get(name);
@@ -71,7 +73,7 @@ export async function openKeras(source: ByteSource, patience = 60_000, archive?:
         await thread.terminate();
         await source.close();
       },
-    };
+    });
   } catch (error) {
     await thread.terminate();
     throw error;

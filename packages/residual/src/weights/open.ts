@@ -1,4 +1,3 @@
-import { ResidualError } from '../errors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type ByteSource, blobSource, bytesSource, readBytes, unsupported } from './source.js';
 
@@ -63,7 +62,10 @@ async function openByContent(source: ByteSource, isShard = false): Promise<Check
   const other = others.find(({ is }) => is(head, text));
   if (other) throw unsupported(source, other.say);
   if (head[8] === 0x7b) return (await import('./safetensors.js')).openSafetensors(source);
-  if (head[0] === 0x80 || 'c(]}'.includes(String.fromCharCode(head[0]))) await refusePickle(source);
+  if (head[0] === 0x80 || 'c(]}'.includes(String.fromCharCode(head[0]))) {
+    const checkpoint = await (await import('./numpy-pickle.js')).openNumpyPickle(source);
+    if (checkpoint) return checkpoint;
+  }
   const hex = [...head.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw unsupported(
     source,
@@ -149,20 +151,4 @@ async function openTarred(source: ByteSource): Promise<Checkpoint> {
     source,
     `it is a tar archive, but not of PyTorch's sys_info, pickle, tensors and storages (it holds ${names || 'no file'}); unpack it and give the weight file in it`,
   );
-}
-
-/** A bare pickle is no checkpoint; what it names decides whether it is refused as unsafe or as something else. */
-async function refusePickle(source: ByteSource): Promise<void> {
-  const [{ truncated, unpickle }, { torchPickle }] = await Promise.all([
-    import('./pickle.js'),
-    import('./torch-values.js'),
-  ]);
-  const bytes = await readBytes(source, 0, Math.min(2 ** 24, source.size));
-  try {
-    if (unpickle(bytes, 0, torchPickle(source.name)) === truncated) return;
-  } catch (error) {
-    if (error instanceof ResidualError && error.code === 'WEIGHTS_UNSAFE') throw error;
-    return;
-  }
-  throw unsupported(source, 'it is a bare Python pickle, no PyTorch checkpoint; save the weights with torch.save');
 }

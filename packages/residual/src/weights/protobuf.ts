@@ -27,7 +27,7 @@ export interface Protobuf {
 }
 
 /** Read at a time; a network's operators stand close together. */
-const windowBytes = 2 ** 14;
+const windowBytes = 2 ** 16;
 /** A ResNet-152 has some 30,000 fields besides its weights' numbers. */
 const maxFields = 1_000_000;
 /** Bytes of a name or a list of sizes. Weights are not read by these functions. */

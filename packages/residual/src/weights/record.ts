@@ -4,7 +4,7 @@ import type { Graph } from '../graph/graph.js';
 import { readGraph } from '../graph/stored.js';
 import { isPlan, type Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
-import { type ResNetConfig, torchvision } from '../models/config.js';
+import { checkConfig, type ResNetConfig, torchvision } from '../models/config.js';
 import type { Metadata } from './checkpoint.js';
 import { parseJson } from './json.js';
 
@@ -120,7 +120,14 @@ function readConfig(json: unknown, refuse: (what: string) => never): ResNetConfi
   for (const [key, check] of Object.entries(settings))
     if (found[key] !== undefined && !check(found[key]))
       refuse(`has ${show(found[key])} for ${key}; the file is damaged or was changed by hand`);
-  return { ...torchvision, ...found };
+  const config: ResNetConfig = { ...torchvision, ...found };
+  try {
+    checkConfig(config);
+  } catch (error) {
+    if (error instanceof ResidualError) refuse(`has a config that contradicts itself: ${error.message}`);
+    throw error;
+  }
+  return config;
 }
 
 const isClass: Check<ClassLabel> = (value): value is ClassLabel => {

@@ -13,6 +13,8 @@ folder = sys.argv[1]
 import torch
 def put(name, **options): write_tar(f'{folder}/{name}', **{**sample, **options})
 put('pax'); put('gnu', format=tarfile.GNU_FORMAT); put('ustar', format=tarfile.USTAR_FORMAT); put('dotted', prefix='./')
+put('tied', change=lambda name, data: data[:-1] + p_str('tied') + b'h\\0s.' if name == 'pickle' else data)
+put('views', views=[(100 + i, 7, i % 24, 1) for i in range(1000)] + [(10, 7, 4, 8)])
 put('long', prefix='./' * 80, format=tarfile.GNU_FORMAT); put('long-pax', prefix='./' * 80)
 one = lambda *tensor: {'w': (*tensor, False)}
 put('beyond', tensors=one(7, 'Float', (25,), (1,), 0)); put('shifted', tensors=one(7, 'Float', (24,), (1,), 1))
@@ -42,12 +44,21 @@ describe.skipIf(!shared)('the tar of 2016/17', () => {
   const folder = scratch();
   const expected = shared ? pythonJson<Expected>(writeTar + zoo, folder) : {};
 
-  test.each(['pax', 'gnu', 'ustar', 'dotted', 'long', 'long-pax'])('%s reads as PyTorch reads it', async (name) => {
-    const checkpoint = await openCheckpoint(join(folder, name));
-    expect(checkpoint).toMatchObject({ format: 'torch-tar', metadata: {} });
-    const found = await describeAll(checkpoint);
-    expect(found).toEqual(expected);
-    expect(Object.keys(found)).toEqual(Object.keys(expected));
+  test.each(['pax', 'gnu', 'ustar', 'dotted', 'long', 'long-pax', 'views'])(
+    '%s reads as PyTorch reads it',
+    async (name) => {
+      const checkpoint = await openCheckpoint(join(folder, name));
+      expect(checkpoint).toMatchObject({ format: 'torch-tar', metadata: {} });
+      const found = await describeAll(checkpoint);
+      expect(found).toEqual(expected);
+      expect(Object.keys(found)).toEqual(Object.keys(expected));
+      await checkpoint.close();
+    },
+  );
+
+  test('a Parameter that stands twice is one tensor under two names', async () => {
+    const checkpoint = await openCheckpoint(join(folder, 'tied'));
+    expect(await checkpoint.read('tied')).toEqual(await checkpoint.read('turned'));
     await checkpoint.close();
   });
 

@@ -72,8 +72,8 @@ async function readStorages(source: ByteSource, { offset: start, size }: TarMemb
   const places = new Map<string, { offset: number; size: number }>();
   const end = start + size;
   let at = start;
-  const next = async (): Promise<Pickled> => {
-    const bytes = await readBytes(source, at, Math.min(storageWindow, end - at));
+  const next = async (window = storageWindow): Promise<Pickled> => {
+    const bytes = await readBytes(source, at, Math.min(window, end - at));
     const run = runPickle(source, 'storages', bytes, 0, options);
     at += run.end;
     return run.value;
@@ -97,7 +97,7 @@ async function readStorages(source: ByteSource, { offset: start, size }: TarMemb
     places.set(name, { offset: at, size: bytes });
     at += bytes;
   }
-  const views = end > at ? await next() : { kind: 'list' as const, items: [] };
+  const views = end > at ? await next(maxPickleBytes) : { kind: 'list' as const, items: [] };
   if (!isObject(views) || !('items' in views)) throw damaged(source, 'its list of storage views is none');
   for (const view of views.items) {
     const [key, whole, first, length] = tupleOf(source, 'storage views', view);

@@ -30,7 +30,7 @@ interface NumpyType {
 }
 
 /** A Parameter of 2016/17: made empty, then given its tensor. */
-interface TorchParameter {
+export interface TorchParameter {
   readonly is: 'parameter';
   data?: TorchTensor;
 }
