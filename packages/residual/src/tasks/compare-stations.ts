@@ -176,20 +176,27 @@ export interface Pair {
 export function matchPoints(a: Graph, b: Graph): Pair[] {
   const [here, there] = [pointsOf(a), pointsOf(b)];
   const byName = new Map(there.flatMap((point) => point.aliases.map((alias) => [alias, point] as const)));
+  // Where only one of them knows its parts (an imported graph has layers, no blocks), its parts are those of both.
+  const [partsA, partsB] = [a, b].map(({ nodes }) => nodes.some(({ block }) => block !== undefined));
+  const before = [a, b].map(
+    ({ nodes }) => new Set(nodes.flatMap((node) => (node.op === 'batchNorm' ? node.inputs.slice(0, 1) : []))),
+  );
   const pairs: Pair[] = [];
   for (const point of here) {
-    const found = byName.get(point.name);
-    if (found) pairs.push({ name: point.name, a: point.value, b: found.value, coarse: point.coarse && found.coarse });
+    const found = [point.name, ...point.aliases].flatMap((alias) => byName.get(alias) ?? [])[0];
+    // A convolution into which its BatchNorm was folded is not the bare convolution.
+    if (!found || before[0].has(point.value) !== before[1].has(found.value)) continue;
+    const coarse = partsA === partsB ? point.coarse && found.coarse : partsA ? point.coarse : found.coarse;
+    pairs.push({ name: partsA ? point.name : found.name, a: point.value, b: found.value, coarse });
   }
-  const [inner] = [pairs.filter(({ a: value }) => !graphOutput(a, value))];
-  const matched = inner.length > 0 ? pairs : byPlace(a, b);
+  const matched = pairs.some(({ a: value }) => !isOutput(a, value)) ? pairs : byPlace(a, b);
   const [outA, outB] = [a.outputs[0], b.outputs[0]];
   if (!matched.some((pair) => pair.a === outA.value || pair.b === outB.value))
     matched.push({ name: outA.name, a: outA.value, b: outB.value, coarse: true });
   return matched;
 }
 
-const graphOutput = (graph: Graph, value: number): boolean => graph.outputs.some((output) => output.value === value);
+const isOutput = (graph: Graph, value: number): boolean => graph.outputs.some((output) => output.value === value);
 
 /** Pairs of two networks whose names have nothing in common. */
 function byPlace(a: Graph, b: Graph): Pair[] {

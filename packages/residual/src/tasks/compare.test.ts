@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decode } from '#decode';
 import type { Graph, Node } from '../graph/graph.js';
+import { foldBatchNorm } from '../graph/passes.js';
 import { applyPlan } from '../image/apply.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
@@ -114,6 +115,21 @@ describe('networks that differ in one thing', () => {
     const found = await compare({ model }, { model: other }, cat);
     expect(found.causes).toEqual([]);
     expect(found.stations[found.parts as number].name).toBe(relu.name);
+  });
+
+  test('BatchNorm folded on one side: the whole agrees, and another stride is still found', async () => {
+    const config = { classes: 10, size: 64, width: 8, widthPerGroup: 8, depths: [1, 1, 1, 1] };
+    const graph = build('resnet50', config);
+    await using a = createModel(graph, model.record, { seed: 4 });
+    const plan = preset('torchvision', { height: 64, width: 64 });
+    const compared = async (network: Graph) => {
+      const folded = foldBatchNorm(network, a.weights);
+      await using b = createModel(folded.graph, model.record, { weights: folded.weights });
+      return compare({ model: a, plan }, { model: b, plan }, cat);
+    };
+    expect((await compared(graph)).parts).toBeUndefined();
+    const other = await compared(build('resnet50', { ...config, strideOn: '1x1' }));
+    expect(other.causes.map(({ what }) => what)).toEqual(['stride on the 3×3 against on the first 1×1']);
   });
 
   test("Keras' and torchvision's names of one network", async () => {
