@@ -6,6 +6,7 @@ export default defineConfig({
     include: ['packages/*/dist/**/*.test.js', 'test/dist/**/*.test.js'],
     exclude: ['**/node_modules/**'],
     reporters: ['default', './scripts/count-reporter.js'],
+    maxWorkers: 2,
     testTimeout: 60_000,
   },
 });
