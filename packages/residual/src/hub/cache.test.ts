@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -141,6 +151,71 @@ test('what is damaged on the disk is fetched again; what was copied there by han
   writeFileSync(place(), body.subarray(1));
   rmSync(`${place()}.json`);
   await expect(obtain(entry, { ...options(), hub: '', offline: true })).rejects.toMatchObject({ code: 'DOWNLOAD' });
+});
+
+describe('without a published hash the record is the witness', () => {
+  const { sha256: _, ...unhashed } = entry;
+  const record = () => readFileSync(`${place()}.json`, 'utf8');
+  const offline = () => obtain(unhashed, { cache, hub: '', offline: true });
+
+  test.each<[string, () => void, string]>([
+    ['another size', () => truncateSync(place(), 1000), `the file there has 1000 bytes where ${body.length} came`],
+    [
+      'other bytes of the same size',
+      () =>
+        writeFileSync(
+          place(),
+          body.map((byte, i) => (i === body.length - 1 ? byte ^ 1 : byte)),
+        ),
+      `, not ${sha256} as it came`,
+    ],
+  ])('%s: an error offline, fetched again online, and the record stays', async (_, damage, message) => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    const before = record();
+    damage();
+    utimesSync(place(), new Date(0), new Date(0));
+    await expect(offline()).rejects.toMatchObject({
+      code: 'DOWNLOAD',
+      message: expect.stringContaining(message),
+      details: { reason: 'offline' },
+    });
+    expect(record()).toBe(before);
+    expect(server.asked).toHaveLength(1);
+    await obtain(unhashed, options());
+    expect(server.asked).toHaveLength(2);
+    expect(readFileSync(place()).equals(body)).toBe(true);
+    expect(JSON.parse(record())).toMatchObject({ bytes: body.length, sha256 });
+  });
+
+  test('a copy of a cache with other dates is hashed once and taken', async () => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    utimesSync(place(), new Date(0), new Date(0));
+    expect(await offline()).toBe(place());
+    expect(JSON.parse(record())).toMatchObject({ sha256, modified: 0 });
+  });
+
+  test('a file without a record must look like weights before it gets one', async () => {
+    mkdirSync(dirname(place()), { recursive: true });
+    writeFileSync(place(), body.subarray(0, 1000));
+    await expect(offline()).rejects.toMatchObject({
+      code: 'DOWNLOAD',
+      message: expect.stringContaining('the file there is no weight file'),
+    });
+    expect(existsSync(`${place()}.json`)).toBe(false);
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    expect(JSON.parse(record())).toMatchObject({ bytes: body.length, sha256 });
+  });
+
+  test('a mirror’s folder with a record beside the file is held to it', async () => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    truncateSync(place(), 1000);
+    const other = { cache: join(cache, 'other'), hub: join(cache, 'hub') };
+    await expect(obtain(unhashed, other)).rejects.toThrow('the file there has 1000 bytes');
+  });
 });
 
 test('what is no weight file does not stay, even where no hash was published', async () => {

@@ -19,6 +19,8 @@ export interface FileRecord {
   readonly sha256: string;
   readonly md5: string;
   readonly etag?: string;
+  /** When the file was last written to, in milliseconds since 1970; one with another time is hashed again. */
+  readonly modified?: number;
   /** When it came, ISO 8601. */
   readonly fetched: string;
 }

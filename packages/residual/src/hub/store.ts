@@ -27,20 +27,23 @@ export async function obtain(
 ): Promise<string> {
   const folder = cacheFolder(options.cache);
   const file = join(filesIn(folder), ...placeOf(entry.url));
-  if (await isCached(file, entry)) return file;
+  const here = await lookAt(file, entry);
+  if (here === 'whole') return file;
   checkLicence(entry, options.acceptLicence);
   const source = sourceOf(entry, options.hub || process.env.RESIDUAL_HUB);
   if ('path' in source) return fromFolder(source.path, entry);
   if (options.offline)
     throw new ResidualError(
       'DOWNLOAD',
-      `${entry.id} is not in the cache (${folder}) and the network is not to be used (offline)`,
+      here === 'absent'
+        ? `${entry.id} is not in the cache (${folder}) and the network is not to be used (offline)`
+        : `${entry.id}: ${file}: ${here.wrong}; it is not used, and the network is not to be used (offline)`,
       { id: entry.id, reason: 'offline' },
     );
   await makeFolder(dirname(file));
   return locked(`${file}.lock`, options.signal, async () => {
     // Another process may have fetched it while this one waited.
-    if (!(await isCached(file, entry))) await fetchInto(file, source.url, entry, options);
+    if ((await lookAt(file, entry)) !== 'whole') await fetchInto(file, source.url, entry, options);
     return file;
   });
 }
@@ -74,25 +77,49 @@ async function fetchInto(
   await rm(`${part}.json`, { force: true });
   const from = url === entry.url ? {} : { from: withoutSecrets(url) };
   const fetched = new Date().toISOString();
-  await writeRecord(file, { id: entry.id, url: entry.url, ...from, ...found, fetched });
+  const modified = (await stat(file)).mtimeMs;
+  await writeRecord(file, { id: entry.id, url: entry.url, ...from, ...found, modified, fetched });
 }
 
-/** Whether the file is there and whole. One without a record, copied there by hand, is hashed and gets one. */
-async function isCached(file: string, entry: HubEntry): Promise<boolean> {
-  const size = await stat(file).then(
-    (found) => (found.isFile() ? found.size : undefined),
-    () => undefined,
-  );
-  if (size === undefined) return false;
+/**
+ * What lies at the place of an entry's file. Its record is the witness of what came: one that disagrees is never
+ * replaced by what it disagrees with, since a file without a published hash has no other. The file is hashed only when
+ * it was written to since. One without a record, copied there by hand, is hashed, looked into, and gets one.
+ */
+async function lookAt(file: string, entry: HubEntry): Promise<'whole' | 'absent' | { readonly wrong: string }> {
+  const here = await stat(file).catch(() => undefined);
+  if (!here?.isFile()) return 'absent';
+  const { size, mtimeMs: modified } = here;
   const record = await readRecord(file);
-  if (record?.bytes !== size) {
+  if (record && record.bytes !== size) return { wrong: disagreement(record, { bytes: size }) as string };
+  if (record?.modified !== modified) {
     const found = await hashOf(file);
-    if (wrongIn(entry, found)) return false;
+    const wrong = wrongIn(entry, found) ?? (record ? disagreement(record, found) : await noWeights(file));
+    if (wrong) return { wrong };
     const { id, url } = entry;
-    await writeRecord(file, { id, url, ...found, fetched: new Date().toISOString() }).catch(() => {});
+    const since = record ?? { id, url, ...found, fetched: new Date().toISOString() };
+    await writeRecord(file, { ...since, modified }).catch(() => {}); // a cache that may only be read
   }
   await touch(file);
-  return true;
+  return 'whole';
+}
+
+function disagreement(record: FileRecord, found: { bytes: number; sha256?: string }): string | undefined {
+  if (found.bytes !== record.bytes)
+    return `the file there has ${found.bytes} bytes where ${record.bytes} came; it is damaged`;
+  if (found.sha256 !== record.sha256)
+    return `the file there has SHA-256 ${found.sha256}, not ${record.sha256} as it came; it is damaged`;
+  return undefined;
+}
+
+async function noWeights(file: string): Promise<string | undefined> {
+  try {
+    await (await openCheckpoint(file)).close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ResidualError) return `the file there is no weight file (${error.message})`;
+    throw error;
+  }
 }
 
 /** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. */
@@ -118,7 +145,8 @@ async function fromFolder(path: string, entry: HubEntry): Promise<string> {
     const why = code === 'ENOENT' ? 'there is no such file in the mirror' : `it cannot be read (${code})`;
     throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${why}`, { id: entry.id, reason: 'mirror' }, { cause });
   }
-  const wrong = wrongIn(entry, found);
+  const record = await readRecord(path);
+  const wrong = wrongIn(entry, found) ?? (record && disagreement(record, found));
   if (wrong) throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${wrong}`, { id: entry.id, reason: 'hash' });
   return path;
 }
