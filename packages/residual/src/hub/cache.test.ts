@@ -286,6 +286,14 @@ test('a cache that cannot be made is named', async () => {
   });
 });
 
+test.skipIf(process.platform !== 'linux')('a cache where the system makes no folders is named, too', async () => {
+  for (const hub of ['http://127.0.0.1:9', ''])
+    await expect(obtain(entry, { cache: '/proc/nope/deep', hub })).rejects.toMatchObject({
+      code: 'FILE',
+      message: expect.stringMatching(/^\/proc\/nope.*cannot be made \(ENOENT\); name another \(RESIDUAL_CACHE\)$/),
+    });
+});
+
 test('a cache that cannot be written is named', async () => {
   const lock = join(folder.path, 'absent', 'x.lock');
   await expect(locked(lock, undefined, async () => {})).rejects.toMatchObject({
