@@ -90,6 +90,18 @@ test('a file is fetched once, from the mirror’s host/path, and recorded', asyn
   expect(readFileSync(place()).equals(body)).toBe(true);
 });
 
+test('a try that failed is told, with what had come by then', async () => {
+  server = await serve((request, response, nth) =>
+    nth === 1 ? void response.writeHead(503).end() : file(body)(request, response, nth),
+  );
+  const seen: unknown[] = [];
+  await obtain(entry, {
+    ...options(),
+    onProgress: ({ received, total, trouble }) => seen.push(trouble ?? [received, total]),
+  });
+  expect(seen.slice(0, 2)).toEqual(['the server answered 503 Service Unavailable, try 2 of 5', [0, body.length]]);
+});
+
 test('two calls at once fetch it once', async () => {
   server = await serve(file(body));
   const paths = await Promise.all([1, 2, 3].map(() => obtain(entry, options())));

@@ -55,11 +55,17 @@ async function fetchInto(
   { signal, onProgress, stall, pause }: Parameters<typeof obtain>[1] & {},
 ): Promise<void> {
   const part = `${file}.part`;
+  const from = withoutSecrets(url);
+  let last: { received: number; total: number | undefined } = { received: 0, total: undefined };
   const found = await download({ ...entry, url }, part, {
     signal,
     stall,
     pause,
-    onProgress: onProgress && ((received, total) => onProgress({ entry, from: withoutSecrets(url), received, total })),
+    onProgress(received, total) {
+      last = { received, total };
+      onProgress?.({ entry, from, ...last });
+    },
+    onRetry: (why, next, most) => onProgress?.({ entry, from, ...last, trouble: `${why}, try ${next} of ${most}` }),
   });
   try {
     // What is no weight file must not stay in the cache, whatever hash was or was not published.
@@ -68,17 +74,17 @@ async function fetchInto(
     await rm(part, { force: true });
     await rm(`${part}.json`, { force: true });
     throw error instanceof ResidualError
-      ? new ResidualError(error.code, error.message.replace(part, withoutSecrets(url)), error.details, { cause: error })
+      ? new ResidualError(error.code, error.message.replace(part, from), error.details, { cause: error })
       : error;
   }
   await rename(part, file).catch((cause: NodeJS.ErrnoException) => {
     throw new ResidualError('FILE', `${file}: it cannot be written (${cause.code})`, { file }, { cause });
   });
   await rm(`${part}.json`, { force: true });
-  const from = url === entry.url ? {} : { from: withoutSecrets(url) };
+  const mirrored = url === entry.url ? {} : { from };
   const fetched = new Date().toISOString();
   const modified = (await stat(file)).mtimeMs;
-  await writeRecord(file, { id: entry.id, url: entry.url, ...from, ...found, modified, fetched });
+  await writeRecord(file, { id: entry.id, url: entry.url, ...mirrored, ...found, modified, fetched });
 }
 
 /**
