@@ -162,7 +162,12 @@ test('what is damaged on the disk is fetched again; what was copied there by han
   expect(JSON.parse(readFileSync(`${place()}.json`, 'utf8'))).toMatchObject({ sha256 });
   writeFileSync(place(), body.subarray(1));
   rmSync(`${place()}.json`);
-  await expect(obtain(entry, { ...options(), hub: '', offline: true })).rejects.toMatchObject({ code: 'DOWNLOAD' });
+  const other = createHash('sha256').update(body.subarray(1)).digest('hex');
+  await expect(obtain(entry, { ...options(), hub: '', offline: true })).rejects.toMatchObject({
+    code: 'DOWNLOAD',
+    message: `test/resnet20: ${place()}: the file there has SHA-256 ${other}, not ${sha256.slice(0, 8)}… as published; it is not used, and the network is not to be used (offline)`,
+  });
+  expect(existsSync(`${place()}.json`)).toBe(false);
 });
 
 describe('without a published hash the record is the witness', () => {
@@ -274,7 +279,7 @@ describe('a mirror that is a folder', () => {
   test('is checked', async () => {
     await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow('there is no such file in the mirror');
     lay(body.subarray(1));
-    await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow(`where ${sha256.slice(0, 8)} was published`);
+    await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow(`, not ${sha256.slice(0, 8)}… as published`);
   });
 });
 

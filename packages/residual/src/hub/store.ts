@@ -170,9 +170,9 @@ async function hashOf(path: string): Promise<Pick<FileRecord, 'bytes' | 'sha256'
 
 function wrongIn(entry: HubEntry, found: Pick<FileRecord, 'bytes' | 'sha256' | 'md5'>): string | undefined {
   if (entry.exact && found.bytes !== entry.bytes)
-    return `it has ${found.bytes} bytes where ${entry.bytes} are published`;
+    return `the file there has ${found.bytes} bytes, not ${entry.bytes} as published`;
   if (entry.sha256 && !found.sha256.startsWith(entry.sha256))
-    return `its SHA-256 begins with ${found.sha256.slice(0, entry.sha256.length)} where ${entry.sha256} was published`;
-  if (entry.md5 && found.md5 !== entry.md5) return `its MD5 is ${found.md5} where ${entry.md5} was published`;
+    return `the file there has SHA-256 ${found.sha256}, not ${entry.sha256}${entry.sha256.length < 64 ? '…' : ''} as published`;
+  if (entry.md5 && found.md5 !== entry.md5) return `the file there has MD5 ${found.md5}, not ${entry.md5} as published`;
   return undefined;
 }
