@@ -63,6 +63,7 @@ test('where the cache lies', () => {
   expect(where({}, 'darwin')).toMatch(/Library[/\\]Caches[/\\]residual$/);
   expect(where({ LOCALAPPDATA: '/l' }, 'win32')).toMatch(/l[/\\]residual$/);
   expect(where({ RESIDUAL_CACHE: '/r', XDG_CACHE_HOME: '/x' })).toBe('/r');
+  expect(where({ RESIDUAL_CACHE: ' ', XDG_CACHE_HOME: '/x' })).toBe('/x/residual');
   expect(cacheFolder('/g', { RESIDUAL_CACHE: '/r' })).toBe('/g');
 });
 
@@ -268,6 +269,28 @@ describe('a mirror that is a folder', () => {
     expect(await obtain(entry, { cache, hub: mirror() })).toBe(path);
     expect(await obtain(entry, { cache, hub: pathToFileURL(mirror()).href, offline: true })).toBe(path);
     expect(existsSync(join(cache, 'hub'))).toBe(false);
+  });
+
+  test.each([
+    [
+      'ftp://x/models',
+      'expected an address by http: or https:, or a folder (a path, or file:), but received ftp://x/models',
+    ],
+    ['s3:bucket', 'expected an address by http: or https:'],
+    ['http://', 'http:// is no address'],
+    ['https://me:secret@x.example', 'a user name and a password'],
+    ['file://elsewhere/models', 'names no folder of this machine'],
+  ])('is nothing else: %s', async (hub, message) => {
+    await expect(obtain(entry, { cache, hub, offline: true })).rejects.toMatchObject({
+      code: 'ARGUMENT',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test('is none when it is blank', async () => {
+    await expect(obtain(entry, { cache, hub: '  ', offline: true })).rejects.toMatchObject({
+      details: { reason: 'offline' },
+    });
   });
 
   test('may be the cache of another machine', async () => {

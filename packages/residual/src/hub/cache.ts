@@ -30,8 +30,8 @@ export interface FileRecord {
  * `~/.cache`, macOS `~/Library/Caches`, Windows `%LOCALAPPDATA%`.
  */
 export function cacheFolder(given?: string, env: NodeJS.ProcessEnv = process.env, platform = process.platform): string {
-  const named = given || env.RESIDUAL_CACHE;
-  if (named) return resolve(named);
+  const named = given?.trim() ? given : env.RESIDUAL_CACHE;
+  if (named?.trim()) return resolve(named);
   if (platform === 'win32') return join(env.LOCALAPPDATA || join(homedir(), 'AppData', 'Local'), 'residual');
   // The XDG specification says to ignore a relative path.
   if (env.XDG_CACHE_HOME?.startsWith('/')) return join(env.XDG_CACHE_HOME, 'residual');

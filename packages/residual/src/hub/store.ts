@@ -30,7 +30,7 @@ export async function obtain(
   const here = await lookAt(file, entry);
   if (here === 'whole') return file;
   checkLicence(entry, options.acceptLicence);
-  const source = sourceOf(entry, options.hub || process.env.RESIDUAL_HUB);
+  const source = sourceOf(entry, options.hub?.trim() || process.env.RESIDUAL_HUB?.trim());
   if ('path' in source) return fromFolder(source.path, entry);
   if (options.offline)
     throw new ResidualError(
@@ -128,17 +128,34 @@ async function noWeights(file: string): Promise<string | undefined> {
   }
 }
 
-/** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. */
+/** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. @throws ARGUMENT for what is no mirror. */
 function sourceOf({ url }: HubEntry, mirror: string | undefined): { url: string } | { path: string } {
   if (!mirror) return { url };
-  if (/^https?:/i.test(mirror)) {
-    if (new URL(mirror).username)
-      throw new ResidualError('ARGUMENT', 'RESIDUAL_HUB: a mirror with a user name and a password is not supported');
-    const { host, pathname } = new URL(url);
-    return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
+  const refuse = (why: string, cause?: unknown) =>
+    new ResidualError('ARGUMENT', `RESIDUAL_HUB: ${why}`, { received: withoutSecrets(mirror) }, { cause });
+  // One letter before the colon is a disk of Windows.
+  const [, scheme] = /^([a-z][a-z\d+.-]+):/i.exec(mirror) ?? [];
+  switch (scheme?.toLowerCase()) {
+    case undefined:
+      return { path: join(resolve(mirror), ...placeOf(url)) };
+    case 'http':
+    case 'https': {
+      if (!URL.canParse(mirror)) throw refuse(`${mirror} is no address`);
+      if (new URL(mirror).username) throw refuse('a mirror with a user name and a password is not supported');
+      const { host, pathname } = new URL(url);
+      return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
+    }
+    case 'file':
+      try {
+        return { path: join(fileURLToPath(mirror), ...placeOf(url)) };
+      } catch (cause) {
+        throw refuse(`${mirror} names no folder of this machine; write file:///FOLDER`, cause);
+      }
+    default:
+      throw refuse(
+        `expected an address by http: or https:, or a folder (a path, or file:), but received ${withoutSecrets(mirror)}`,
+      );
   }
-  const folder = /^file:/i.test(mirror) ? fileURLToPath(mirror) : resolve(mirror);
-  return { path: join(folder, ...placeOf(url)) };
 }
 
 /** A folder's file is used where it lies, checked each time. */
