@@ -290,10 +290,9 @@ function weights(net: Net, other: Net): Trial[] {
   if (!taken.size) return [];
   const [first, ...more] = layers;
   const all = new Set(net.graph.parameters.map(({ name }) => name.slice(0, name.lastIndexOf('.'))));
-  const some = more.length
-    ? `the weights of ${layers.size} of ${all.size} layers differ, first ${first}`
-    : `the weights of one layer differ: ${first}`;
-  const plain = more.length && layers.size === all.size ? 'other weights altogether' : some;
+  const some = `the weights of ${layers.size} of ${all.size} layers differ, first ${first}`;
+  const many = layers.size === all.size ? 'other weights altogether' : some;
+  const plain = more.length ? many : `the weights of one layer differ: ${first}`;
   return [
     {
       findings: [{ id: 'weights', plain, base: '', other: '' }],

@@ -135,6 +135,8 @@ export async function compare(
 }
 
 type Decodings = Record<Decoding, Decoded>;
+/** Options with the tolerance settled. */
+type Task = CompareOptions & { tolerance: number };
 
 async function bothDecodings(picture: PictureInput): Promise<Decodings> {
   return { default: await decode(picture, 'default'), pillow: await decode(picture, 'pillow') };
@@ -242,7 +244,7 @@ async function layerValues(
 }
 
 /** With the layers between the station where they part and the one before, where they part inside. */
-async function refined(sides: Values2, line: Stop[], { tolerance, signal }: CompareOptions & { tolerance: number }) {
+async function refined(sides: Values2, line: Stop[], { tolerance, signal }: Task) {
   const at = layerStations(sides, line, tolerance).findIndex(({ parts }) => parts);
   if (at < 0) return undefined;
   const own = { ...sides };
@@ -274,10 +276,7 @@ async function onOneInput(
 }
 
 /** Why the inputs differ. The side that is redone is a model; the other may be one. */
-async function pictureCauses(
-  [a, b]: readonly [Side, Side],
-  options: CompareOptions & { tolerance: number },
-): Promise<Cause[]> {
+async function pictureCauses([a, b]: readonly [Side, Side], options: Task): Promise<Cause[]> {
   const redone = a.decoded ? 'a' : 'b';
   const [base, other] = redone === 'a' ? [a, b] : [b, a];
   const { plan, decoded, input } = base;
@@ -299,7 +298,7 @@ async function guessInput(
   sides: readonly [Side, Side],
   line: readonly Stop[],
   own: Values2,
-  { tolerance, signal }: CompareOptions & { tolerance: number },
+  { tolerance, signal }: Task,
 ): Promise<{ shared: Values2; causes: Cause[] } | undefined> {
   const redone = sides[0].decoded ? 'a' : 'b';
   const [base, other] = redone === 'a' ? sides : [sides[1], sides[0]];
