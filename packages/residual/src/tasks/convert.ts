@@ -9,6 +9,7 @@ import { type ContainerName, containers, formatOfEnding, type TargetFormat } fro
 import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
+import { misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
 import { recordOf, type Watched, watch } from './save.js';
 import { type Understanding, understand } from './understand.js';
 
@@ -104,13 +105,23 @@ async function throughFile(
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
+    const stated = format === 'residual' ? undefined : (found.record ?? (await publishedPlan(from, origin, found)));
+    const other = otherPreparation(content.tensors, stated);
+    // A safetensors header keeps its record. What stands beside a file is not in the copy either.
+    const told = !other || (found.record && format === 'safetensors') ? [] : [preparedNote(format, other)];
+    if (other?.wrong && told.length && found.record) throw misprepared(file, format, other);
     const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
       metadata: recorded?.metadata ?? headerTexts(checkpoint),
       ...(keras && { keras }),
       // What loading has to say holds for the record; the rest of it is said of the tensors already.
-      notes: recorded?.notes ?? [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
+      notes: recorded?.notes ?? [
+        ...partNotes(chosen, file),
+        ...content.notes,
+        ...lost(checkpoint, found, format),
+        ...told,
+      ],
     };
   } finally {
     await opened.close();
@@ -128,11 +139,17 @@ async function throughModel(
   await using model = await load(from, loading(options));
   const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
   // Whoever had the record keeps it in the other file that can hold it.
-  const keepsRecord = containers[format].keepsRecord || (format === 'safetensors' && beside.found.record !== undefined);
-  const content = spelled(model, dialect, format, keepsRecord);
+  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && beside.found.record !== undefined);
+  const content = spelled(model, dialect, format, hasRecord);
+  // What was guessed for a network that nobody knows is no reason.
+  const stated = model.record.config || beside.found.record ? model.record : undefined;
+  const other = otherPreparation(content.tensors, stated);
+  const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
+  if (other?.wrong && !keepsRecord) throw misprepared(model.name, format, other);
+  const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
   const dropped = [...(model.report?.unexpected ?? []), ...(beside.found.naming?.ignored ?? [])];
-  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes] };
+  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes, ...told] };
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */

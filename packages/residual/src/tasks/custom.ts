@@ -50,7 +50,7 @@ export function choosePlan(
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
-  const name = customaryPreset(config, naming.dialect);
+  const name = customaryPreset(config, { dialect: naming.dialect });
   if (name === 'torchvision-bicubic')
     notes.push(
       `${file}: prepared with resize 256 bicubic and crop 224; many of these weights want another crop, which their config.json says`,
@@ -63,7 +63,7 @@ export function choosePlan(
 }
 
 /** What pictures are customarily prepared with, by who writes such files. */
-function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
+export function customaryPreset(config: ResNetConfig, { dialect }: { readonly dialect: DialectName }): string {
   switch (dialect) {
     case 'keras':
     case 'keras2015':
@@ -88,10 +88,12 @@ function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
   if (outputsOf(graph) === undefined) doubts.push(`${file}: it has no classifier; the network ends with its features`);
-  if (naming.dialect === 'detectron2' && config?.strideOn === '1x1')
+  if (naming.dialect === 'detectron2') {
+    const late = config?.strideOn === '1x1' ? 'architecture resnet50 (or the like) and ' : '';
     doubts.push(
-      `${file}: taken for MSRA's weights (stride on the first 1×1, BGR pictures); for Detectron2's copies of torchvision's pass architecture resnet50 (or the like) and preprocess torchvision`,
+      `${file}: taken for MSRA's weights (${late && 'stride on the first 1×1, '}BGR pictures); for Detectron2's copies of torchvision's pass ${late}preprocess torchvision`,
     );
+  }
   const same = config && naming.dialect === 'timm' ? lookalikes(config) : [];
   if (same.length)
     doubts.push(
