@@ -88,6 +88,12 @@ describe('of several sets of weights one is taken', () => {
       leftOut: [{ name: 'optimizer', tensors: 300 }],
       parameters: learnt,
     });
+    expect(await inspect(fileOf({ model: 1, 'model_ema.module': 2 }, moments), { part: 'model' })).toMatchObject({
+      part: 'model',
+      prefix: 'model.',
+      otherParts: [{ name: 'model_ema' }],
+      parameters: learnt,
+    });
   });
 });
 
