@@ -138,23 +138,27 @@ async function throughModel(
 ): Promise<Content> {
   await using model = await load(from, loading(options));
   const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
-  // Whoever had the record keeps it in the other file that can hold it.
-  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && beside.found.record !== undefined);
+  // Whoever had the record, or said whose weights they were, keeps that in the other file that can hold it.
+  const { record, naming } = beside.found;
+  const said = record !== undefined || naming?.author !== undefined;
+  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && said);
   const content = spelled(model, dialect, format, hasRecord);
   // What was guessed for a network that nobody knows is no reason.
-  const stated = model.record.config || beside.found.record ? model.record : undefined;
+  const stated = model.record.config || record ? model.record : undefined;
   const other = otherPreparation(content.tensors, stated);
   const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
   if (other?.wrong && !keepsRecord) throw misprepared(model.name, format, other);
   const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
-  const dropped = [...(model.report?.unexpected ?? []), ...(beside.found.naming?.ignored ?? [])];
+  const dropped = [...(model.report?.unexpected ?? []), ...(naming?.ignored ?? [])];
   return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes, ...told] };
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
 function canStand(checkpoint: Checkpoint, format: ContainerName, { naming, architecture }: Understanding): boolean {
   if (format === 'residual') return naming !== undefined;
+  // The names alone would be taken for another's weights.
+  if (naming?.author !== undefined) return false;
   if (format !== 'keras' || checkpoint.format === 'keras-h5') return true;
   return naming !== undefined && dialects[naming.dialect].layout === 'keras' && architecture !== undefined;
 }

@@ -24,9 +24,16 @@ export interface Understanding {
 export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
   const record = readRecord(checkpoint.metadata, file);
   if (record?.config || record?.graph) return recorded(checkpoint, record);
-  const naming = recogniseNames([...checkpoint.tensors.keys()]);
+  const naming = namingOf(checkpoint);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   return { naming, architecture, described: describedBy(checkpoint), record };
+}
+
+/** Whose spelling the names are in; Detectron2's files say in `__author__` if the weights were torchvision's. */
+function namingOf({ tensors, metadata: { __author__: author } }: Checkpoint): Naming | undefined {
+  const naming = recogniseNames([...tensors.keys()]);
+  if (naming?.dialect !== 'detectron2' || author !== 'torchvision') return naming;
+  return { ...naming, author, reason: `${naming.reason}; its __author__ is torchvision` };
 }
 
 function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
@@ -38,7 +45,7 @@ function describedBy({ network, metadata: { model_config: modelConfig } }: Check
 function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   const { config, graph, architecture: name } = record;
   return {
-    naming: record.dialect === ownSpelling ? undefined : recogniseNames([...checkpoint.tensors.keys()]),
+    naming: record.dialect === ownSpelling ? undefined : namingOf(checkpoint),
     architecture: config && { name, config },
     described: graph && (() => graph),
     record,
