@@ -4,11 +4,12 @@ import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
+import { headWeights } from '../weights/head.js';
 import type { Naming } from '../weights/names.js';
 import { lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
-import { type Network, outputsOf } from './network.js';
+import { list, type Network, outputsOf } from './network.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
 // such files, and told to the user.
@@ -88,7 +89,11 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
-  if (outputsOf(graph) === undefined) doubts.push(`${file}: it has no classifier; the network ends with its features`);
+  if (outputsOf(graph) === undefined) {
+    const head = headWeights([...naming.tensors.values(), ...naming.foreign]);
+    const own = head.length ? `; ${list(head)} may be a head of its own, which was left out` : '';
+    doubts.push(`${file}: it has no classifier; the network ends with its features${own}`);
+  }
   if (naming.dialect === 'detectron2' && !naming.author) {
     const late = config?.strideOn === '1x1' ? 'architecture resnet50 (or the like) and ' : '';
     doubts.push(

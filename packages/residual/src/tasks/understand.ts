@@ -3,6 +3,7 @@ import type { Graph } from '../graph/graph.js';
 import { kerasGraph } from '../models/keras-config.js';
 import { onnxGraph } from '../models/onnx-graph.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
+import { withSequentialHead } from '../weights/head.js';
 import { type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
@@ -30,10 +31,15 @@ export function understand(checkpoint: Checkpoint, file = 'weights'): Understand
 }
 
 /** Whose spelling the names are in; Detectron2's files say in `__author__` if the weights were torchvision's. */
-function namingOf({ tensors, metadata: { __author__: author } }: Checkpoint): Naming | undefined {
+function namingOf(checkpoint: Checkpoint): Naming | undefined {
+  const { tensors, network, metadata } = checkpoint;
   const naming = recogniseNames([...tensors.keys()]);
-  if (naming?.dialect !== 'detectron2' || author !== 'torchvision') return naming;
-  return { ...naming, author, reason: `${naming.reason}; its __author__ is torchvision` };
+  // An ONNX model says itself what its layers are.
+  if (!naming || network) return naming;
+  const { __author__: author } = metadata;
+  if (naming.dialect === 'detectron2' && author === 'torchvision')
+    return { ...naming, author, reason: `${naming.reason}; its __author__ is torchvision` };
+  return withSequentialHead(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
 }
 
 function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
