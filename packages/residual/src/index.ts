@@ -77,7 +77,7 @@ export {
 } from './tasks/compare.js';
 export { isRecording } from './tasks/compare-recorded.js';
 export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
-export { type ExportOptions, exportOnnx } from './tasks/export.js';
+export { type Exported, type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, type InspectOptions, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';

@@ -357,6 +357,11 @@ test('an ONNX model becomes the same network with its record, and one again', as
   const labels = ['a', 'b', 'c', 'd', 'e'].map((label) => ({ label }));
   writeFileSync(at('before.safetensors'), Buffer.concat([...safetensorsBytes(noiseWeights(graph, 4))]));
   await convert(at('before.safetensors'), at('through.onnx'), { labels, preprocess: 'torchvision-v2' });
+  // Folded, the file holds less than the source: what is told is what is in it.
+  const folded = await convert(at('before.safetensors'), at('folded.onnx'), { fold: true });
+  const held = Object.values(await contents(at('folded.onnx')));
+  expect(folded.tensors).toBe(held.length);
+  expect(folded.tensors).toBeLessThan(graph.parameters.length);
   const told = await convert(at('through.onnx'), at('through.residual'));
   expect(told).toMatchObject({ dialect: 'residual', dropped: [] });
   await using model = await load(at('through.residual'));

@@ -69,10 +69,9 @@ export async function convert(
 
   if (format === 'onnx') {
     await using model = await load(from, loading(options));
-    await exportOnnx(model, to, options);
-    const { size, bytes } = sizeOfAll(model.weights.values());
+    const written = await exportOnnx(model, to, options);
     const dropped = model.report?.unexpected ?? [];
-    return { file: to, format, tensors: size, bytes, dropped, notes: model.notes };
+    return { file: to, format, ...written, dropped, notes: model.notes };
   }
   const content = await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
