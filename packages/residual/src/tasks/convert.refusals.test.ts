@@ -58,6 +58,15 @@ describe('refused, with nothing written', () => {
     await refused(target('x.pth'), {}, at('he.residual')).toThrow('it would be read with strideOn 3x3, and it has 1x1');
   });
 
+  test('a file without tensors', async () => {
+    writeFileSync(at('empty.safetensors'), Buffer.concat([...safetensorsBytes(new Map())]));
+    for (const name of ['x.pth', 'x.safetensors', 'x.residual'])
+      await refused(target(name), {}, at('empty.safetensors')).toMatchObject({
+        code: 'WEIGHTS_FORMAT',
+        message: 'empty.safetensors: it holds no tensors; nothing was written',
+      });
+  });
+
   test('weights that are no numbers', async () => {
     const weights = new Map(noiseWeights(build('resnet18', small), 1));
     (weights.get('bn1.bias') as Tensor).data[1] = Number.POSITIVE_INFINITY;

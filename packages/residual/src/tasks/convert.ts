@@ -90,6 +90,8 @@ async function throughFile(
   const { origin, checkpoint: opened } = await openSource(from, loading(options));
   const file = origin?.name ?? nameOf(from);
   try {
+    if (!opened.tensors.size)
+      throw new ResidualError('WEIGHTS_FORMAT', `${file}: it holds no tensors; nothing was written`, { file });
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const found = understand(checkpoint, file);
