@@ -377,6 +377,17 @@ test('an ONNX model becomes the same network with its record, and one again', as
   expect(await contents(at('alone.pth'))).toEqual(await contents(at('before.safetensors')));
 });
 
+test('an ending that contradicts the format asked for is told', async () => {
+  const write = async (name: string, to: 'safetensors' | 'residual' | 'onnx') =>
+    (await convert('resnet8-cifar10', at(name), { to })).notes.join();
+  expect(await write('other.h5', 'safetensors')).toContain(
+    'other.h5: written as safetensors, as was asked; its ending means keras',
+  );
+  expect(await write('other.pth', 'onnx')).toContain('its ending means pytorch');
+  expect(await write('other.safetensors', 'residual')).not.toContain('ending');
+  expect(await write('other', 'safetensors')).not.toContain('ending');
+});
+
 test('labels and preprocessing go into the record', async () => {
   writeFileSync(
     at('plain.safetensors'),

@@ -5,7 +5,7 @@ import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
 import { type DialectName, dialects } from '../weights/names.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
-import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
+import { type ContainerName, containers, endingNote, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
@@ -64,6 +64,7 @@ export async function convert(
   if (format !== 'onnx' && !Object.hasOwn(containers, format))
     throw unknownName('format', format, [...Object.keys(containers), 'onnx']);
   checkOptions(format, options);
+  const ending = endingNote(to, format) ?? [];
   const source = typeof from === 'string' || from instanceof URL ? { from } : {};
   await checkTarget(to, { ...source, ...(options.force && { force: true }) });
 
@@ -71,13 +72,14 @@ export async function convert(
     await using model = await load(from, loading(options));
     const written = await exportOnnx(model, to, options);
     const dropped = model.report?.unexpected ?? [];
-    return { file: to, format, ...written, dropped, notes: model.notes };
+    return { file: to, format, ...written, dropped, notes: model.notes.concat(ending) };
   }
   const content = await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
   const { size, bytes } = sizeOfAll(content.tensors.values());
-  const { dialect, dropped, notes } = content;
+  const { dialect, dropped } = content;
+  const notes = content.notes.concat(ending);
   return { file: to, format, ...(dialect !== undefined && { dialect }), tensors: size, bytes, dropped, notes };
 }
 
