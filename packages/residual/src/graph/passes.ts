@@ -15,10 +15,8 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
     if (node.op === 'dropout') same.set(node.outputs[0], origin(node.inputs[0]));
     else nodes.push({ ...node, inputs: node.inputs.map(origin) });
   }
-  const outputs = (wanted ?? graph.outputs.map((output) => output.name)).map((name) => ({
-    name,
-    value: origin(findValue(graph, name)),
-  }));
+  const named = wanted?.map((name) => ({ name, value: findValue(graph, name) })) ?? graph.outputs;
+  const outputs = named.map(({ name, value }) => ({ name, value: origin(value) }));
   const live = new Set(outputs.map((output) => output.value));
   const kept: Node[] = [];
   for (const node of nodes.toReversed()) {

@@ -5,6 +5,7 @@ import { noise, noiseTensor } from '../engines/sketch.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
 import { readTensors, shared, temporaryFolder } from '../testing.js';
+import { modelOf } from '../weights/onnx.test.helper.js';
 import { refusal, runPython } from '../weights/python.test.helper.js';
 import { exportOnnx } from './export.js';
 import { inspect } from './inspect.js';
@@ -359,6 +360,20 @@ describe.skipIf(!shared)('the odd files of others', () => {
     expect(model.record.classes).toHaveLength(1000);
     expect(await inspect(odd('light_resnet50.onnx'))).toMatchObject({ parameters: 25_557_032, statistics: 53_120 });
   });
+});
+
+test.each(['reference', 'onnx'] as const)('a chain of as many nodes as are read runs: %s', async (engine) => {
+  const nodes = Array.from({ length: 20_000 }, (_, i) => ({
+    type: 'Relu',
+    name: 'n',
+    inputs: [i ? `v${i}` : 'x'],
+    outputs: [`v${i + 1}`],
+  }));
+  await using model = await load(modelOf({ inputs: { x: ['N', 3, 8, 8] }, outputs: ['v20000'], nodes }), { engine });
+  const x = noiseTensor([1, 3, 8, 8], noise(1));
+  expect(Array.from((await model.run(x, ['features'])).features.data)).toEqual(
+    Array.from(x.data, (n) => Math.max(n, 0)),
+  );
 });
 
 test('what we export comes back with its plan and labels', async () => {
