@@ -42,9 +42,6 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
  * and no output of the graph names it: weight′ = weight · s, bias′ = (bias − mean) · s + beta, with
  * s = gamma / sqrt(variance + epsilon), computed in float64 and rounded once. The joined layer keeps its own name. A
  * BatchNorm behind anything else stays.
- *
- * A joined weight is computed whenever its `data` is read, so that the kernels of a network do not stand twice in
- * memory: read it once.
  */
 export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; weights: Weights } {
   const readers = countReaders(graph);

@@ -50,10 +50,11 @@ export interface Model extends AsyncDisposable {
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
    * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console unless told otherwise, when the values do not
-   * look as the model's plan makes them: 0–1 where 0–255 is due, say.
+   * look as the model's plan makes them: 0–1 where 0–255 is due, say. The numbers are the network's own, and looked at
+   * by nobody: they are NaN or infinite where `x` holds such numbers or values overflow (`classify` refuses those).
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
-  /** Outputs, features or layers by name, for a batch `[N, C, H, W]`. */
+  /** Outputs, features or layers by name, for a batch `[N, C, H, W]`; NaN and infinity are given as in `predict`. */
   run(
     x: Tensor,
     outputs: readonly string[],
