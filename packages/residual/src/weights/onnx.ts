@@ -4,7 +4,7 @@ import { blurTaps } from '../graph/ops.js';
 import type { OnnxAttribute, OnnxConstant, OnnxInput, OnnxNode } from '../models/onnx-network.js';
 import { type AnyTensor, type Shape, sizeOf, toFloat32 } from '../tensor.js';
 import { type Checkpoint, checkTotal, type Metadata } from './checkpoint.js';
-import { type Placed, placeTensor, readEntry, readTensor } from './onnx-tensor.js';
+import { checkBeside, type Placed, placeTensor, readEntry, readTensor } from './onnx-tensor.js';
 import { type Field, longest, openProtobuf, type Protobuf } from './protobuf.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
 
@@ -77,6 +77,7 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       if (!placed) throw unknownName('tensor', name, tensors.keys());
       return readTensor(source, placed, beside);
     },
+    check: () => checkBeside(tensors.values(), beside),
     close: () => source.close(),
   };
 }
