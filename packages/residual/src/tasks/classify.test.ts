@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { initialise } from '../models/initialise.js';
 import { resnet18 } from '../models/resnet.js';
 import { tensor } from '../tensor.js';
 import { python, shared, temporaryFolder } from '../testing.js';
@@ -174,6 +175,22 @@ describe('a model', () => {
     await expect(classify.each(model, [], { batch: 0 }).next()).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(model.run(x, [])).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(model.predict(x, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+
+  test('warns once of outputs that are all equal', async () => {
+    const graph = resnet18({ classes: 3, size: 32 });
+    const weights = new Map(initialise(graph));
+    weights.set('fc.weight', tensor(new Float32Array(3 * 512).fill(0.02), [3, 512]));
+    const warn = vi.fn();
+    await using constant = createModel(graph, model.record, { name: 'constant', weights, warn });
+    const x = tensor(
+      Float32Array.from({ length: 3 * 32 * 32 }, (_, i) => (i * 37) % 256),
+      [1, 3, 32, 32],
+    );
+    await classify(constant, x);
+    const [best] = await classify(constant, x);
+    expect(best.probability).toBeCloseTo(1 / 3, 6);
+    expect(warn.mock.calls).toEqual([['constant: all 3 outputs are equal: are these trained weights?']]);
   });
 
   test('survives many plans that fail at once', async () => {

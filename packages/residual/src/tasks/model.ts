@@ -60,6 +60,8 @@ export interface Model extends AsyncDisposable {
     outputs: readonly string[],
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Record<string, Tensor>>;
+  /** Tells the user what looks wrong, each text once: as `warn` of `load` says, on the console when left out. */
+  warn(text: string): void;
   /** Frees what engines hold for it. `await using` does the same at the end of a scope. */
   dispose(): Promise<void>;
 }
@@ -97,6 +99,7 @@ export function createModel(
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
   let warned = false;
+  const told = new Set<string>();
 
   function plan(outputs: readonly string[]): Promise<Executable> {
     if (disposed) throw new ResidualError('DISPOSED', `model "${name}" was disposed; load it again`, { model: name });
@@ -150,6 +153,11 @@ export function createModel(
       return (await run(x, [output.name], runOptions))[output.name];
     },
     run,
+    warn(text) {
+      if (told.has(text)) return;
+      told.add(text);
+      warn(`${name}: ${text}`);
+    },
     dispose,
     [Symbol.asyncDispose]: dispose,
   };
