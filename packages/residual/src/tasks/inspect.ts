@@ -58,6 +58,8 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       await readSideFiles(from),
     );
     const { network } = checkpoint;
+    // An ONNX model may name its weights as torchvision does and be no network of the family.
+    const spelled = network && !architecture ? undefined : naming;
     const unread = await checkpoint.check?.().catch(troubleOf);
     const graph = architecture && !network ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
@@ -80,9 +82,9 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
-      ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
-      ...(described && !naming && !record
+      ...(spelled ? { dialect: spelled.dialect, dialectReason: spelled.reason } : {}),
+      ...(record && !spelled ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !spelled && !record
         ? network
           ? { dialect: 'onnx model', dialectReason: 'it holds its own graph' }
           : { dialect: 'keras model', dialectReason: 'it has a model_config' }

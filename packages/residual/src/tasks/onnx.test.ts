@@ -365,6 +365,10 @@ describe.skipIf(!shared)('the odd files of others', () => {
     }
   });
 
+  test("resnet2b-cifar10.onnx has torchvision's names and is none of the family", async () => {
+    expect(await inspect(odd('resnet2b-cifar10.onnx'))).toMatchObject({ dialect: 'onnx model', classes: 10 });
+  });
+
   test('light_resnet50.onnx is a ResNet-50 of made weights', async () => {
     await using model = await load(odd('light_resnet50.onnx'));
     expect(model.graph.nodes.filter(({ op }) => op === 'conv2d')).toHaveLength(53);
