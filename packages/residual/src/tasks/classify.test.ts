@@ -193,6 +193,24 @@ describe('a model', () => {
     expect(warn.mock.calls).toEqual([['constant: all 3 outputs are equal: are these trained weights?']]);
   });
 
+  test('gives its outputs where none are named, and refuses what is no tensor or no list', async () => {
+    const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
+    expect(Object.keys(await model.run(x))).toEqual(['logits']);
+    const image = { data: new Uint8ClampedArray(4), width: 1, height: 1 };
+    for (const odd of [undefined, null, 7, 'cat.jpg', [1, 2], new Float32Array(4), image])
+      for (const call of [model.run, model.predict])
+        await expect(call(odd as never)).rejects.toMatchObject({
+          code: 'ARGUMENT',
+          message: expect.stringMatching(/^resnet18 takes a tensor \[N, C, H, W\], .* but received /),
+        });
+    for (const odd of ['logits', {}, null, [1], 7])
+      await expect(model.run(x, odd as never)).rejects.toMatchObject({
+        code: 'ARGUMENT',
+        message: expect.stringContaining('expected a list of names of outputs of resnet18, such as ["logits"]'),
+      });
+    await expect(model.run(x, 'logits' as never)).rejects.toThrow('received "logits"');
+  });
+
   test('survives many plans that fail at once', async () => {
     const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
     const results = await Promise.allSettled(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => model.run(x, [name])));

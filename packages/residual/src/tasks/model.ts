@@ -54,10 +54,10 @@ export interface Model extends AsyncDisposable {
    * by nobody: they are NaN or infinite where `x` holds such numbers or values overflow (`classify` refuses those).
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
-  /** Outputs, features or layers by name, for a batch `[N, C, H, W]`; NaN and infinity are given as in `predict`. */
+  /** Outputs, features or layers by name (the network's outputs when left out), for a batch `[N, C, H, W]`; NaN and infinity are given as in `predict`. */
   run(
     x: Tensor,
-    outputs: readonly string[],
+    outputs?: readonly string[],
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Record<string, Tensor>>;
   /** Tells the user what looks wrong, each text once: as `warn` of `load` says, on the console when left out. */
@@ -118,12 +118,27 @@ export function createModel(
     return found;
   }
 
-  const run: Model['run'] = async (x, outputs, { signal } = {}) => {
+  const run: Model['run'] = async (x, outputs = graph.outputs.map((output) => output.name), { signal } = {}) => {
     if (signal?.aborted) throw aborted();
-    if (!outputs.length) throw new ResidualError('ARGUMENT', `expected names of outputs of ${name} but received none`);
+    checkTensor(x);
+    if (!Array.isArray(outputs) || !outputs.length || !outputs.every((output) => typeof output === 'string'))
+      throw new ResidualError(
+        'ARGUMENT',
+        `expected a list of names of outputs of ${name}, such as ["${graph.outputs[0].name}"], but received ${shown(outputs)}`,
+      );
     const executable = await plan(outputs);
     return executable.run({ [graph.inputs[0].name]: x }, { signal });
   };
+
+  /** @throws ARGUMENT */
+  function checkTensor(x: unknown): void {
+    const { shape, data } = (typeof x === 'object' && x !== null ? x : {}) as Partial<Record<keyof Tensor, unknown>>;
+    if (Array.isArray(shape) && ArrayBuffer.isView(data)) return;
+    throw new ResidualError(
+      'ARGUMENT',
+      `${name} takes a tensor [N, C, H, W], such as tensor(values, [1, 3, 224, 224]), but received ${shown(x)}; classify takes pictures`,
+    );
+  }
 
   async function dispose(): Promise<void> {
     disposed = true;
@@ -144,6 +159,7 @@ export function createModel(
       await plan([graph.outputs[0].name]);
     },
     async predict(x, runOptions) {
+      checkTensor(x);
       const [output] = graph.outputs;
       const warning = warned ? undefined : inputRangeWarning(x, record.plan);
       if (warning) {
@@ -161,4 +177,12 @@ export function createModel(
     dispose,
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+/** A value of the caller's for a message. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 60));
+  if (Array.isArray(value)) return value.length ? 'a list of other things' : 'none';
+  if (typeof value !== 'object' || value === null) return String(value).slice(0, 60);
+  return Object.prototype.toString.call(value).slice('[object '.length, -1);
 }
