@@ -133,7 +133,15 @@ function rank(model: Model, output: Tensor, row: number, options: ClassifyOption
   const classes = output.shape[1];
   const values = output.data.subarray(row * classes, (row + 1) * classes);
   const logits = model.graph.outputs[0].name !== 'probabilities';
-  return rankRow(values, { ...options, logits, classes: model.record.classes });
+  const ranked = rankRow(values, { ...options, logits, classes: model.record.classes });
+  if (areEqual(values)) model.warn(`all ${classes} outputs are equal: are these trained weights?`);
+  return ranked;
+}
+
+/** But for the order in which an engine adds: weights that are all the same tell no class from another. */
+function areEqual(values: Float32Array): boolean {
+  const [least, most] = values.reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [values[0], values[0]]);
+  return values.length > 1 && most - least <= 1e-6 * Math.max(Math.abs(least), Math.abs(most));
 }
 
 /**

@@ -1,4 +1,5 @@
 import { ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import { withDecoding } from '../image/apply.js';
 import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
@@ -41,11 +42,13 @@ export function choosePlan(
       { file },
     );
   }
-  if (!config && producer === 'pytorch' && outputsOf(graph) === 1000) {
+  const sign = config || producer !== 'pytorch' ? undefined : torchvisionSign(graph);
+  if (sign !== undefined) {
+    const name = hasSmallStem(graph) ? 'cifar' : 'torchvision';
     notes.push(
-      `${file}: nothing says how its pictures were prepared; as PyTorch wrote it for 1000 classes, torchvision's way is assumed (preset "torchvision")`,
+      `${file}: nothing says how its pictures were prepared; as PyTorch wrote it ${sign}, torchvision's way is assumed (preset "${name}")`,
     );
-    return { preprocess: 'torchvision', plan: preset('torchvision', size) };
+    return { preprocess: name, plan: preset(name, size) };
   }
   if (!config || naming.dialect === undefined) {
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
@@ -61,6 +64,25 @@ export function choosePlan(
       `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
   return { preprocess: name, plan: preset(name, size) };
+}
+
+/**
+ * What tells that PyTorch's network is torchvision's or made after it, where BatchNorm is folded into nameless weights:
+ * layers (`/layer1/layer1.0/conv1/Conv`) or parameters (`fc.weight`) that are called so, or ImageNet's classes.
+ */
+function torchvisionSign(graph: Graph): string | undefined {
+  if ([...graph.nodes, ...graph.parameters].some(({ name }) => torchvisionName.test(name)))
+    return "with torchvision's names";
+  return outputsOf(graph) === 1000 ? 'for 1000 classes' : undefined;
+}
+
+/** Before PyTorch 1.13 layers were numbered, and only the classifier's weight kept its name. */
+const torchvisionName = /(^|[/.])layer[1-4]\.\d+[/.]conv[12]\b|^fc\.weight$/;
+
+/** Networks for CIFAR's pictures begin at full size; those for ImageNet's halve it at once. */
+function hasSmallStem(graph: Graph): boolean {
+  const first = graph.nodes.find((node) => node.op === 'conv2d');
+  return first?.op === 'conv2d' && first.attributes.stride.join() === '1,1';
 }
 
 /** What pictures are customarily prepared with, by who writes such files. */

@@ -43,6 +43,7 @@ export interface Exported {
 export function onnxModel(model: Savable, { fold = false }: ExportOptions = {}): OnnxModel {
   const pruned = prune(model.graph);
   const { graph, weights } = fold ? foldBatchNorm(pruned, model.weights) : { graph: pruned, weights: model.weights };
+  if (fold) checkWeights({ graph, weights }); // Finite factors may have a product that is too large for float32.
   const { config: _, graph: __, ...record } = recordOf(model);
   const classes = record.classes?.map(({ label }, i) => `${i} ${label}`).join('\n');
   return {

@@ -101,6 +101,23 @@ describe('what does not fit is refused', () => {
     });
   });
 
+  test('a variance that has no root, even with epsilon; a little below 0 is legal', async () => {
+    const withVariance = (variance: number) =>
+      load(
+        fileOf('resnet20', {}, (w) => {
+          (w.get('layer1.0.bn1.running_var') as Tensor).data[3] = variance;
+        }),
+      );
+    for (const variance of [-2e-5, -1])
+      await expect(withVariance(variance)).rejects.toMatchObject({
+        code: 'NUMERICS',
+        message: expect.stringMatching(/layer1\.0\.bn1\.running_var\[3\] is the variance -\S+, which has no root/),
+        details: { parameter: 'layer1.0.bn1.running_var', channel: 3 },
+      });
+    await using model = await withVariance(-5e-6);
+    expect(model.weights.get('layer1.0.bn1.running_var')?.data[3]).toBeCloseTo(-5e-6, 10);
+  });
+
   test.each([
     ['resnet20', 'ARGUMENT', 'has no weights by itself'],
     ['resnet8-cifar11', 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
