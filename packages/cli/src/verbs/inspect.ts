@@ -15,7 +15,7 @@ export async function run(files: readonly string[], options: Options, { report, 
   for (const file of files) {
     signal.throwIfAborted();
     try {
-      const found = await inspect(file);
+      const found = await inspect(file, { part: options.part });
       await print(
         options.json ? `${JSON.stringify({ file, ...found })}\n` : describe(file, found, options.tensors === true),
       );
@@ -37,6 +37,7 @@ function describe(file: string, found: Inspection, all: boolean): string {
     ...(found.part === undefined ? [] : [['weights', partsOf(found)] as [string, string]]),
     ...(found.prefix ? [['prefix', `"${found.prefix}", taken off when loading`] as [string, string]] : []),
     ['network', found.architecture ?? found.trouble ?? 'none that is known'],
+    ...(found.architecture && found.trouble ? [['trouble', found.trouble] as [string, string]] : []),
     ...(found.beside ? [['beside', `${found.beside}, which the network is read off too`] as [string, string]] : []),
     ...(found.classes === undefined ? [] : [['classes', `${found.classes}`] as [string, string]]),
     ['parameters', counts(found)],

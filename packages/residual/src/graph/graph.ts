@@ -44,6 +44,9 @@ export interface Graph {
   readonly features: Readonly<Record<string, number>>;
 }
 
+/** Layers of a network out of a file, and its parameters: far more than any has, and what every step does in seconds. */
+export const mostNodes = 20_000;
+
 /** Running statistics are measured, not learnt. */
 export const isTrainable = (p: Parameter): boolean => p.role !== 'mean' && p.role !== 'variance';
 

@@ -15,10 +15,8 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
     if (node.op === 'dropout') same.set(node.outputs[0], origin(node.inputs[0]));
     else nodes.push({ ...node, inputs: node.inputs.map(origin) });
   }
-  const outputs = (wanted ?? graph.outputs.map((output) => output.name)).map((name) => ({
-    name,
-    value: origin(findValue(graph, name)),
-  }));
+  const named = wanted?.map((name) => ({ name, value: findValue(graph, name) })) ?? graph.outputs;
+  const outputs = named.map(({ name, value }) => ({ name, value: origin(value) }));
   const live = new Set(outputs.map((output) => output.value));
   const kept: Node[] = [];
   for (const node of nodes.toReversed()) {
@@ -44,9 +42,6 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
  * and no output of the graph names it: weight′ = weight · s, bias′ = (bias − mean) · s + beta, with
  * s = gamma / sqrt(variance + epsilon), computed in float64 and rounded once. The joined layer keeps its own name. A
  * BatchNorm behind anything else stays.
- *
- * A joined weight is computed whenever its `data` is read, so that the kernels of a network do not stand twice in
- * memory: read it once.
  */
 export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; weights: Weights } {
   const readers = countReaders(graph);

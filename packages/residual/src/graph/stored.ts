@@ -1,13 +1,12 @@
 import { ResidualError } from '../errors.js';
 import { formatShape, type Shape, sameShape, sizeOf } from '../tensor.js';
 import { asRecord, between, type Check, flag, largest, list, oneOf, show, text, whole } from './checks.js';
-import { type Graph, type Input, type Node, nodeShapes, type Parameter } from './graph.js';
+import { type Graph, type Input, mostNodes, type Node, nodeShapes, type Parameter } from './graph.js';
 import { type OpAttributes, type OpName, ops, type ParameterRole } from './ops.js';
 
 // A graph is plain data and is stored as it stands. What comes back out of a file is checked here down to the last
 // number: the engines rely on it.
 
-const mostNodes = 20_000;
 /** Elements of one value: what a typed array holds everywhere. */
 const largestValue = 2 ** 31 - 1;
 

@@ -199,6 +199,7 @@ describe('a layer is refused by name', () => {
     ['a padding of text', one('ZeroPadding2D', { padding: 'x' }, 'in'), 'padding'],
     ['a rate of 1.5', one('Dropout', { rate: 1.5 }, 'pool'), 'rate 1.5'],
     ['half a pixel', [layer('InputLayer', 'bad', { batch_input_shape: [null, 8.5, 8, 3] })], '8.5 for an input size'],
+    ['a rescaling', one('Rescaling', { scale: 1 / 255 }, 'in'), 'normalises the picture inside the network'],
     ['no picture', [layer('InputLayer', 'bad', { batch_input_shape: 5 })], 'no picture size'],
     [
       'weights beyond memory',

@@ -62,6 +62,11 @@ export function kerasGraph(modelConfig: unknown): Graph {
 
 function buildLayer(layer: Layer, inputs: Value[]): Value {
   const build = Object.hasOwn(builders, layer.class_name) ? builders[layer.class_name] : undefined;
+  if (layer.class_name === 'Rescaling' || layer.class_name === 'Normalization')
+    return refuse(
+      layer,
+      `(${layer.class_name}) normalises the picture inside the network, which is not supported: save the model without it and say what it does as the plan (preprocess, --preprocess)`,
+    );
   if (!build) return refuse(layer, `is a ${show(layer.class_name)}; supported are ${Object.keys(builders).join(', ')}`);
   if ((layer.class_name === 'Add' || layer.class_name === 'Multiply') && inputs.length !== 2)
     refuse(layer, `${layer.class_name === 'Add' ? 'adds' : 'multiplies'} ${inputs.length} branches; two are supported`);

@@ -1,5 +1,5 @@
 import { ResidualError } from '../errors.js';
-import { type Node, nodeShapes, type Parameter } from '../graph/graph.js';
+import { mostNodes, type Node, nodeShapes, type Parameter } from '../graph/graph.js';
 import type { OpAttributes, OpName, ParameterRole } from '../graph/ops.js';
 import { formatShape, type Shape, sizeOf } from '../tensor.js';
 import type { Arrangement, OnnxConstant, OnnxNetwork, OnnxNode } from './onnx-network.js';
@@ -122,6 +122,8 @@ export function emit<K extends OpName>(
   attributes: OpAttributes[K],
   name = labelOf(node),
 ): { value: number; shape: Shape } {
+  if (draft.nodes.length >= mostNodes)
+    throw refusal(node, `is one more than the ${mostNodes} layers that a network may have`);
   const value = draft.shapes.length;
   const made = { op, name: draft.layerName(name), inputs, outputs: [value], attributes } as unknown as Node;
   const [shape] = nodeShapes(made, draft.shapes);

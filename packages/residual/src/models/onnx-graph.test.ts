@@ -195,8 +195,32 @@ describe('what cannot be expressed is refused with its node and reason', () => {
       /transposes its input/,
     ],
     [
+      'a picture that is normalised inside',
+      modelOf({
+        inputs: { x: ['N', 3, 8, 8] },
+        outputs: ['d'],
+        tensors: [weight('m', 3, 1, 1), weight('s', 3, 1, 1), integers('f', 255), integers('i', 0)],
+        nodes: [
+          { type: 'Cast', inputs: ['x'], outputs: ['a'], attributes: { to: 1 } },
+          { type: 'Div', name: '/Div', inputs: ['a', 'f'], outputs: ['b'] },
+          { type: 'Unsqueeze', inputs: ['m', 'i'], outputs: ['mean'] },
+          { type: 'Sub', name: '/Sub', inputs: ['b', 'mean'], outputs: ['c'] },
+          { type: 'Mul', inputs: ['s', 'c'], outputs: ['d'] },
+        ],
+      }),
+      /^ONNX nodes "\/Div" \(Div\), "\/Sub" \(Sub\), "d" \(Mul\) normalise the picture inside the network, .* export the network without them/,
+    ],
+    [
       'a sum with a constant',
-      one('Add', {}, { with: [weight('c', 4, 1, 1)] }),
+      modelOf({
+        inputs: { x: ['N', 4, 8, 8] },
+        outputs: ['y'],
+        tensors: [weight('c', 4, 1, 1)],
+        nodes: [
+          { type: 'Relu', inputs: ['x'], outputs: ['r'] },
+          { type: 'Add', name: 'n', inputs: ['r', 'c'], outputs: ['y'] },
+        ],
+      }),
       /adds a constant, which is supported only right behind/,
     ],
     [

@@ -40,6 +40,7 @@ export function onnxGraph(network: OnnxNetwork, size: Pair = [usualSize, usualSi
     );
   const { live, readers } = liveNodes(network);
   checkOperators(network, live);
+  refuseNormalisation(network, live);
   const draft = draftOf(network, readers);
   const needed = network.inputs.filter(({ name }) => readers.has(name));
   const inputs = needed.map((input) => addInput(draft, input, live, size));
@@ -69,6 +70,34 @@ function checkOperators(network: OnnxNetwork, nodes: readonly OnnxNode[]): void 
     'GRAPH',
     `ONNX model "${short(network.name)}" has operators that are not supported: ${shown}; supported are ${Object.keys(operators).join(', ')}`,
     { operators: unknown.slice(0, 30).map(short) },
+  );
+}
+
+/** Sub and Div are supported for constants only, Add and Mul as joins and biases. */
+const arithmetic: readonly string[] = ['Sub', 'Div', 'Mul', 'Add'];
+
+/** @throws GRAPH with all the operators that normalise the picture before the first layer. */
+function refuseNormalisation({ inputs, tensors }: OnnxNetwork, live: readonly OnnxNode[]): void {
+  const pictures = new Set(inputs.map(({ name }) => name));
+  const constants = new Set(tensors.keys());
+  const found: OnnxNode[] = [];
+  for (const node of live) {
+    const [output] = node.outputs;
+    const given = node.inputs.filter((name) => name !== '');
+    const others = given.filter((name) => !pictures.has(name));
+    if (!others.every((name) => constants.has(name))) continue;
+    if (others.length === given.length) constants.add(output);
+    else if (arithmetic.includes(node.type) && others.length === 1) {
+      found.push(node);
+      pictures.add(output);
+    } else if (['Identity', 'Cast', 'Transpose'].includes(node.type)) pictures.add(output);
+  }
+  if (found.length === 0) return;
+  const list = found.slice(0, 8).map(({ name, type, outputs }) => `"${short(name || outputs[0])}" (${short(type)})`);
+  throw new ResidualError(
+    'GRAPH',
+    `ONNX nodes ${list.join(', ')}${found.length > 8 ? ', …' : ''} normalise the picture inside the network, which is not supported: export the network without them and say what they do as the plan (preprocess, --preprocess)`,
+    { layers: found.slice(0, 8).map(({ name }) => short(name)) },
   );
 }
 

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { initialise } from '../models/initialise.js';
 import { resnet18 } from '../models/resnet.js';
 import { tensor } from '../tensor.js';
 import { python, shared, temporaryFolder } from '../testing.js';
@@ -174,6 +175,40 @@ describe('a model', () => {
     await expect(classify.each(model, [], { batch: 0 }).next()).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(model.run(x, [])).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(model.predict(x, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+
+  test('warns once of outputs that are all equal', async () => {
+    const graph = resnet18({ classes: 3, size: 32 });
+    const weights = new Map(initialise(graph));
+    weights.set('fc.weight', tensor(new Float32Array(3 * 512).fill(0.02), [3, 512]));
+    const warn = vi.fn();
+    await using constant = createModel(graph, model.record, { name: 'constant', weights, warn });
+    const x = tensor(
+      Float32Array.from({ length: 3 * 32 * 32 }, (_, i) => (i * 37) % 256),
+      [1, 3, 32, 32],
+    );
+    await classify(constant, x);
+    const [best] = await classify(constant, x);
+    expect(best.probability).toBeCloseTo(1 / 3, 6);
+    expect(warn.mock.calls).toEqual([['constant: all 3 outputs are equal: are these trained weights?']]);
+  });
+
+  test('gives its outputs where none are named, and refuses what is no tensor or no list', async () => {
+    const x = tensor(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]);
+    expect(Object.keys(await model.run(x))).toEqual(['logits']);
+    const image = { data: new Uint8ClampedArray(4), width: 1, height: 1 };
+    for (const odd of [undefined, null, 7, 'cat.jpg', [1, 2], new Float32Array(4), image])
+      for (const call of [model.run, model.predict])
+        await expect(call(odd as never)).rejects.toMatchObject({
+          code: 'ARGUMENT',
+          message: expect.stringMatching(/^resnet18 takes a tensor \[N, C, H, W\], .* but received /),
+        });
+    for (const odd of ['logits', {}, null, [1], 7])
+      await expect(model.run(x, odd as never)).rejects.toMatchObject({
+        code: 'ARGUMENT',
+        message: expect.stringContaining('expected a list of names of outputs of resnet18, such as ["logits"]'),
+      });
+    await expect(model.run(x, 'logits' as never)).rejects.toThrow('received "logits"');
   });
 
   test('survives many plans that fail at once', async () => {

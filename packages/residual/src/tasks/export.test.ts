@@ -90,6 +90,28 @@ describe('ONNX Runtime runs the file with the numbers that our engine gives', ()
   });
 });
 
+test('weights that are no finite numbers once they are joined are not written', async () => {
+  const graph = build('resnet20', { depths: [1, 1, 1], classes: 3 });
+  const weights = new Map(noiseWeights(graph, 5));
+  const change = (name: string, value: number) => {
+    const { shape, data } = weights.get(name) as Tensor;
+    weights.set(name, { dtype: 'float32', shape, data: new Float32Array(data.length).fill(value) });
+  };
+  const write = (name: string, fold: boolean) =>
+    exportOnnx({ graph, weights, record: modelOf(graph).record }, at(name), { fold });
+  change('bn1.weight', 1e30);
+  change('bn1.running_mean', 1e30);
+  await write('kept.onnx', false);
+  await expect(write('joined.onnx', true)).rejects.toMatchObject({
+    code: 'NUMERICS',
+    message: expect.stringContaining('conv1.bias holds values that are not finite numbers; nothing was written'),
+  });
+  change('bn1.running_var', -0.5);
+  for (const fold of [false, true])
+    await expect(write('joined.onnx', fold)).rejects.toThrow('bn1.running_var[0] is the variance -0.5');
+  expect(existsSync(at('joined.onnx'))).toBe(false);
+});
+
 const check = `
 import onnx
 from onnx import shape_inference

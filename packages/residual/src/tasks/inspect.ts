@@ -28,7 +28,7 @@ export interface Inspection {
   readonly classes?: number;
   /** The files beside the weights that were heard on the network: `config.json of timm`. */
   readonly beside?: string;
-  /** Why the network that the file describes cannot be built. */
+  /** Why the network that the file describes cannot be built, or its weights in other files cannot be read. */
   readonly trouble?: string;
   /** Numbers that are learnt: the elements of all tensors that become parameters, running statistics left out. */
   readonly parameters: number;
@@ -45,19 +45,28 @@ export interface Inspection {
   readonly metadata: Metadata;
 }
 
+/** What is looked at. */
+export interface InspectOptions {
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  readonly part?: string | undefined;
+}
+
 /**
  * Reads the table of contents of a weight file and says what it looks like.
- * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, MISSING_PACKAGE.
+ * @throws UNKNOWN_NAME when it has no such part; FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, MISSING_PACKAGE.
  */
-export async function inspect(from: CheckpointInput): Promise<Inspection> {
+export async function inspect(from: CheckpointInput, options: InspectOptions = {}): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
+    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint, options.part);
     const { naming, architecture, described, record, beside } = withSideFiles(
       understand(taken),
       await readSideFiles(from),
     );
     const { network } = checkpoint;
+    // An ONNX model may name its weights as torchvision does and be no network of the family.
+    const spelled = network && !architecture ? undefined : naming;
+    const unread = await checkpoint.check?.().catch(troubleOf);
     const graph = architecture && !network ? undefined : described && attempt(described);
     const parameterOf = new Map([...(naming?.tensors ?? [])].map(([parameter, name]) => [name, parameter]));
     const tensors = [...checkpoint.tensors].map(([name, { dtype, shape }]) => {
@@ -65,6 +74,7 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
       return { name, dtype, shape, ...(parameter === undefined ? {} : { parameter }) };
     });
     const built = graph instanceof ResidualError ? undefined : graph;
+    const trouble = graph instanceof ResidualError ? graph : unread;
     const counted =
       network && built
         ? built.parameters.map(({ role, shape }) => ({ shape, measured: role === 'mean' || role === 'variance' }))
@@ -78,14 +88,14 @@ export async function inspect(from: CheckpointInput): Promise<Inspection> {
     return {
       format: checkpoint.format,
       formatReason: checkpoint.reason,
-      ...(naming ? { dialect: naming.dialect, dialectReason: naming.reason } : {}),
-      ...(record && !naming ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
-      ...(described && !naming && !record
+      ...(spelled ? { dialect: spelled.dialect, dialectReason: spelled.reason } : {}),
+      ...(record && !spelled ? { dialect: record.dialect, dialectReason: 'its record says so' } : {}),
+      ...(described && !spelled && !record
         ? network
           ? { dialect: 'onnx model', dialectReason: 'it holds its own graph' }
           : { dialect: 'keras model', dialectReason: 'it has a model_config' }
         : {}),
-      ...(graph instanceof ResidualError ? { trouble: graph.message } : {}),
+      ...(trouble ? { trouble: trouble.message } : {}),
       ...(part === undefined ? {} : { part, otherParts: others, leftOut }),
       prefix: network ? '' : (naming?.prefix ?? ''),
       ...(name === undefined ? {} : { architecture: name }),
@@ -109,7 +119,12 @@ function attempt(described: () => Graph): Graph | ResidualError {
   try {
     return described();
   } catch (error) {
-    if (error instanceof ResidualError) return error;
-    throw error;
+    return troubleOf(error);
   }
+}
+
+/** Only a bug is thrown on. */
+function troubleOf(error: unknown): ResidualError {
+  if (error instanceof ResidualError) return error;
+  throw error;
 }

@@ -50,15 +50,18 @@ export interface Model extends AsyncDisposable {
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
    * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console unless told otherwise, when the values do not
-   * look as the model's plan makes them: 0–1 where 0–255 is due, say.
+   * look as the model's plan makes them: 0–1 where 0–255 is due, say. The numbers are the network's own, and looked at
+   * by nobody: they are NaN or infinite where `x` holds such numbers or values overflow (`classify` refuses those).
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
-  /** Outputs, features or layers by name, for a batch `[N, C, H, W]`. */
+  /** Outputs, features or layers by name (the network's outputs when left out), for a batch `[N, C, H, W]`; NaN and infinity are given as in `predict`. */
   run(
     x: Tensor,
-    outputs: readonly string[],
+    outputs?: readonly string[],
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Record<string, Tensor>>;
+  /** Tells the user what looks wrong, each text once: as `warn` of `load` says, on the console when left out. */
+  warn(text: string): void;
   /** Frees what engines hold for it. `await using` does the same at the end of a scope. */
   dispose(): Promise<void>;
 }
@@ -96,6 +99,7 @@ export function createModel(
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
   let warned = false;
+  const told = new Set<string>();
 
   function plan(outputs: readonly string[]): Promise<Executable> {
     if (disposed) throw new ResidualError('DISPOSED', `model "${name}" was disposed; load it again`, { model: name });
@@ -114,12 +118,27 @@ export function createModel(
     return found;
   }
 
-  const run: Model['run'] = async (x, outputs, { signal } = {}) => {
+  const run: Model['run'] = async (x, outputs = graph.outputs.map((output) => output.name), { signal } = {}) => {
     if (signal?.aborted) throw aborted();
-    if (!outputs.length) throw new ResidualError('ARGUMENT', `expected names of outputs of ${name} but received none`);
+    checkTensor(x);
+    if (!Array.isArray(outputs) || !outputs.length || !outputs.every((output) => typeof output === 'string'))
+      throw new ResidualError(
+        'ARGUMENT',
+        `expected a list of names of outputs of ${name}, such as ["${graph.outputs[0].name}"], but received ${shown(outputs)}`,
+      );
     const executable = await plan(outputs);
     return executable.run({ [graph.inputs[0].name]: x }, { signal });
   };
+
+  /** @throws ARGUMENT */
+  function checkTensor(x: unknown): void {
+    const { shape, data } = (typeof x === 'object' && x !== null ? x : {}) as Partial<Record<keyof Tensor, unknown>>;
+    if (Array.isArray(shape) && ArrayBuffer.isView(data)) return;
+    throw new ResidualError(
+      'ARGUMENT',
+      `${name} takes a tensor [N, C, H, W], such as tensor(values, [1, 3, 224, 224]), but received ${shown(x)}; classify takes pictures`,
+    );
+  }
 
   async function dispose(): Promise<void> {
     disposed = true;
@@ -140,6 +159,7 @@ export function createModel(
       await plan([graph.outputs[0].name]);
     },
     async predict(x, runOptions) {
+      checkTensor(x);
       const [output] = graph.outputs;
       const warning = warned ? undefined : inputRangeWarning(x, record.plan);
       if (warning) {
@@ -149,7 +169,20 @@ export function createModel(
       return (await run(x, [output.name], runOptions))[output.name];
     },
     run,
+    warn(text) {
+      if (told.has(text)) return;
+      told.add(text);
+      warn(`${name}: ${text}`);
+    },
     dispose,
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+/** A value of the caller's for a message. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 60));
+  if (Array.isArray(value)) return value.length ? 'a list of other things' : 'none';
+  if (typeof value !== 'object' || value === null) return String(value).slice(0, 60);
+  return Object.prototype.toString.call(value).slice('[object '.length, -1);
 }

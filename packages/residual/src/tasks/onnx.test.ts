@@ -5,6 +5,7 @@ import { noise, noiseTensor } from '../engines/sketch.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
 import { readTensors, shared, temporaryFolder } from '../testing.js';
+import { modelOf } from '../weights/onnx.test.helper.js';
 import { refusal, runPython } from '../weights/python.test.helper.js';
 import { exportOnnx } from './export.js';
 import { inspect } from './inspect.js';
@@ -57,6 +58,9 @@ export('opset9', basic(), picture(), opset_version=9)
 export('opset11', basic(), picture(), opset_version=11, keep_initializers_as_inputs=True)
 export('opset13', basic(1000), picture(), opset_version=13, training=T.PRESERVE, do_constant_folding=False)
 export('folded', basic(1000), picture(), opset_version=13)
+m = basic(); m.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False); m.maxpool = nn.Identity(); export('small', m, picture(1, 32), opset_version=13)
+for node in (model := onnx.load(f'{out}/opset9.onnx')).graph.node: node.name = node.name and 'Conv_0'
+onnx.save(model, f'{out}/numbered.onnx')
 axes = {'image': {0: 'batch', 2: 'height', 3: 'width'}, 'scores': {0: 'batch'}}
 export('opset16', ResNet(Bottleneck, [1, 1, 1, 1], groups=4, width_per_group=8, num_classes=7), picture(2, 64), opset_version=16,
        input_names=['image'], output_names=['scores'], dynamic_axes=axes)
@@ -145,16 +149,25 @@ describe.skipIf(!shared)('what torch.onnx.export writes', () => {
     });
   });
 
-  test('without such names, PyTorch and 1000 classes mean ImageNet, which is said', async () => {
+  test("without BatchNorm, PyTorch's names or 1000 classes mean torchvision's plan, which is said", async () => {
     await using model = await load(file('folded.onnx'));
     expect(model.record.preprocess).toBe('torchvision');
     expect(model.record.classes).toHaveLength(1000);
     expect(model.notes).toEqual([
       expect.stringMatching(/nothing says how its pictures were prepared; as PyTorch wrote it/),
     ]);
-    await using other = await load(file('opset9.onnx'));
-    expect(other.record).not.toHaveProperty('classes');
-    expect(other.notes).toEqual([expect.stringContaining('raw255')]);
+    for (const [name, preprocess] of [
+      ['opset9', 'torchvision'],
+      ['numbered', 'torchvision'],
+      ['small', 'cifar'],
+    ]) {
+      await using other = await load(file(`${name}.onnx`));
+      expect(other.record).not.toHaveProperty('classes');
+      expect(other.record.preprocess).toBe(preprocess);
+      expect(other.notes).toEqual([
+        expect.stringMatching(/as PyTorch wrote it with torchvision's names, torchvision's way is assumed/),
+      ]);
+    }
     const found = await inspect(file('folded.onnx'));
     expect(found).toMatchObject({ dialect: 'onnx model', architecture: 'torch_jit', parameters: 5_711_080 });
   });
@@ -352,6 +365,10 @@ describe.skipIf(!shared)('the odd files of others', () => {
     }
   });
 
+  test("resnet2b-cifar10.onnx has torchvision's names and is none of the family", async () => {
+    expect(await inspect(odd('resnet2b-cifar10.onnx'))).toMatchObject({ dialect: 'onnx model', classes: 10 });
+  });
+
   test('light_resnet50.onnx is a ResNet-50 of made weights', async () => {
     await using model = await load(odd('light_resnet50.onnx'));
     expect(model.graph.nodes.filter(({ op }) => op === 'conv2d')).toHaveLength(53);
@@ -359,6 +376,20 @@ describe.skipIf(!shared)('the odd files of others', () => {
     expect(model.record.classes).toHaveLength(1000);
     expect(await inspect(odd('light_resnet50.onnx'))).toMatchObject({ parameters: 25_557_032, statistics: 53_120 });
   });
+});
+
+test.each(['reference', 'onnx'] as const)('a chain of as many nodes as are read runs: %s', async (engine) => {
+  const nodes = Array.from({ length: 20_000 }, (_, i) => ({
+    type: 'Relu',
+    name: 'n',
+    inputs: [i ? `v${i}` : 'x'],
+    outputs: [`v${i + 1}`],
+  }));
+  await using model = await load(modelOf({ inputs: { x: ['N', 3, 8, 8] }, outputs: ['v20000'], nodes }), { engine });
+  const x = noiseTensor([1, 3, 8, 8], noise(1));
+  expect(Array.from((await model.run(x, ['features'])).features.data)).toEqual(
+    Array.from(x.data, (n) => Math.max(n, 0)),
+  );
 });
 
 test('what we export comes back with its plan and labels', async () => {

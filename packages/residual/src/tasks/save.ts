@@ -1,6 +1,7 @@
 import { writeFileAtomic } from '#file';
 import { aborted, ResidualError } from '../errors.js';
 import { type ResNetConfig, resnet } from '../models/resnet.js';
+import { checkVariances } from '../weights/assign.js';
 import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import type { Model } from './model.js';
@@ -49,7 +50,7 @@ const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
   JSON.stringify(resnet(config, graph.name)) === JSON.stringify(graph);
 
 /** Weights that a diverged training left must not be handed on. @throws NUMERICS */
-export function checkWeights({ graph, weights }: Savable): void {
+export function checkWeights({ graph, weights }: Pick<Savable, 'graph' | 'weights'>): void {
   for (const { name } of graph.parameters) {
     const found = weights.get(name);
     if (!found?.data.every(Number.isFinite))
@@ -59,6 +60,7 @@ export function checkWeights({ graph, weights }: Savable): void {
         { parameter: name },
       );
   }
+  checkVariances(graph, weights, graph.name);
 }
 
 /** Hands the pieces on, telling of each, until the caller cancels. @throws ABORTED */

@@ -65,7 +65,7 @@ export function planAssignment(
 
 /**
  * Reads every parameter of `graph` from the file, turned to `[out, in, kh, kw]` and float32.
- * @throws WEIGHTS_FORMAT from the reader; NUMERICS when a weight is not a finite number.
+ * @throws WEIGHTS_FORMAT from the reader; NUMERICS when a weight is not a finite number, or a variance has no root.
  */
 export async function readWeights(
   graph: Graph,
@@ -92,6 +92,7 @@ export async function readWeights(
     checkFinite(values, name, options.file);
     weights.set(name, values);
   }
+  checkVariances(graph, weights, options.file);
   return weights;
 }
 
@@ -114,6 +115,29 @@ function toParameter(source: AnyTensor, layout: Layout): Tensor {
       for (let o = 0; o < out; o++) data[o * channels * positions + to] = values.data[from + o];
     }
   return { dtype: 'float32', shape: parameterShape(shape, layout), data };
+}
+
+/**
+ * BatchNorm divides by √(variance + epsilon). Averaging over a run may leave a variance a little below 0, which epsilon
+ * makes good; one that stays at 0 or below makes every answer NaN or infinite.
+ * @param where what messages call the weights.
+ * @throws NUMERICS
+ */
+export function checkVariances(graph: Graph, weights: Weights, where: string): void {
+  const names = new Map(graph.parameters.map(({ value, name }) => [value, name]));
+  for (const node of graph.nodes) {
+    if (node.op !== 'batchNorm') continue;
+    const { epsilon } = node.attributes;
+    const parameter = names.get(node.inputs[4]) ?? '';
+    const { data = new Float32Array(0) } = weights.get(parameter) ?? {};
+    const channel = data.findIndex((variance) => !(variance + epsilon > 0));
+    if (channel < 0) continue;
+    throw new ResidualError(
+      'NUMERICS',
+      `${where}: ${parameter}[${channel}] is the variance ${data[channel]}, which has no root even with the epsilon ${epsilon} of ${node.name}; the file is damaged or its training diverged`,
+      { parameter, channel },
+    );
+  }
 }
 
 /** x · 0 is NaN for NaN and ±∞ and 0 otherwise, so one sum finds them without a branch per element. */

@@ -36,6 +36,8 @@ export interface Checkpoint {
   readonly numbered?: true;
   /** The graph of an ONNX model. */
   readonly network?: OnnxNetwork;
+  /** Where tensors stand in other files: looks whether they can be read, as `read` would, without reading. */
+  check?(): Promise<void>;
   /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
   read(name: string): Promise<AnyTensor>;
   close(): Promise<void>;

@@ -188,6 +188,28 @@ export async function readTensor(
   }
 }
 
+/**
+ * Whether the tensors that stand in other files are there; each file is opened once and nothing is read.
+ * @throws as `readTensor` would.
+ */
+export async function checkBeside(
+  tensors: Iterable<Placed>,
+  beside: (location: string) => Promise<ByteSource>,
+): Promise<void> {
+  const ends = new Map<string, { readonly offset: number; readonly length: number }>();
+  for (const { place, ...info } of tensors) {
+    if (place.kind !== 'beside') continue;
+    const [{ location, offset }, length] = [place, byteLength(info)];
+    const last = ends.get(location);
+    if (!last || offset + length > last.offset + last.length) ends.set(location, { offset, length });
+  }
+  for (const [location, { offset, length }] of ends) {
+    const file = await beside(location);
+    await file.close();
+    checkRange(file, offset, length);
+  }
+}
+
 async function fromVarints(
   source: ByteSource,
   info: TensorInfo & { name: string },

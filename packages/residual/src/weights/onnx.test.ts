@@ -168,7 +168,8 @@ describe('hostile models', () => {
       }),
       /of the shape \[-1\], which is none/,
     ],
-    ['a million nodes', modelOf({ nodes: Array<WrittenNode>(1e6).fill(relu('x', '')) }), /more than 100000 operators/],
+    ['a million nodes', modelOf({ nodes: Array<WrittenNode>(1e6).fill(relu('x', '')) }), /more than 20000 operators/],
+    ['20,001 nodes', modelOf({ nodes: Array<WrittenNode>(20_001).fill(relu('x', '')) }), /more than 20000 operators/],
     [
       'a million fields',
       modelOf({ nodes: [{ type: 'Relu', inputs: Array<string>(1_100_000).fill('x'), outputs: ['y'] }] }),
@@ -278,6 +279,14 @@ describe('hostile models', () => {
     ],
   ])('%s: GRAPH', async (_, model, message) => {
     expect(await refusal(described(model))).toMatchObject({ code: 'GRAPH', message: expect.stringMatching(message) });
+  });
+
+  test('a sum that would make 20,000 layers and more is refused', async () => {
+    const nodes = [{ type: 'Sum', inputs: Array<string>(20_002).fill('x'), outputs: ['y'] }];
+    expect(await refusal(described(modelOf({ inputs: image, outputs: ['y'], nodes })))).toMatchObject({
+      code: 'GRAPH',
+      message: 'ONNX node "y" (Sum) is one more than the 20000 layers that a network may have',
+    });
   });
 
   test('20,000 nodes of one name are a network', async () => {

@@ -1,17 +1,16 @@
 import { unknownName } from '../errors.js';
+import { mostNodes } from '../graph/graph.js';
 import { blurTaps } from '../graph/ops.js';
 import type { OnnxAttribute, OnnxConstant, OnnxInput, OnnxNode } from '../models/onnx-network.js';
 import { type AnyTensor, type Shape, sizeOf, toFloat32 } from '../tensor.js';
 import { type Checkpoint, checkTotal, type Metadata } from './checkpoint.js';
-import { type Placed, placeTensor, readEntry, readTensor } from './onnx-tensor.js';
+import { checkBeside, type Placed, placeTensor, readEntry, readTensor } from './onnx-tensor.js';
 import { type Field, longest, openProtobuf, type Protobuf } from './protobuf.js';
 import { type ByteSource, damaged, unsupported } from './source.js';
 
 // ModelProto, GraphProto, NodeProto, AttributeProto of onnx.proto (github.com/onnx/onnx/blob/main/onnx/onnx.proto);
 // the field numbers below are theirs.
 
-/** Operators and tensors, each. A ResNet of 1001 layers has some 3500. */
-const mostParts = 100_000;
 /** Numbers of a tensor that the network may need as numbers: shapes, sides, factors. */
 const [mostIntegers, mostReals] = [64, 16];
 /** Bytes of a metadata property: the record of a model with many classes. */
@@ -78,6 +77,7 @@ export async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       if (!placed) throw unknownName('tensor', name, tensors.keys());
       return readTensor(source, placed, beside);
     },
+    check: () => checkBeside(tensors.values(), beside),
     close: () => source.close(),
   };
 }
@@ -103,8 +103,11 @@ async function readGraph(proto: Protobuf, { begin, end }: Field, beside: Beside)
     else if (field.number === 11) model.inputs.push(await readInput(proto, field));
     else if (field.number === 12) model.outputs.push((await readInput(proto, field)).name);
     else if (field.number === 15) throw unsupported(source, 'it has sparse initializers, which are not read');
-    if (Math.max(nodes.length, model.inputs.length, model.outputs.length, model.tensors.size) > mostParts)
-      throw damaged(source, `its graph has more than ${mostParts} operators, tensors, inputs or outputs`);
+    if (Math.max(nodes.length, model.inputs.length, model.outputs.length, model.tensors.size) > mostNodes)
+      throw unsupported(
+        source,
+        `its graph has more than ${mostNodes} operators, tensors, inputs or outputs, which is not read`,
+      );
   }
   // Initializers may stand behind the operators; those that make tensors need them.
   for (const field of nodes) await readNode(proto, field, model, beside);

@@ -127,6 +127,9 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
   const { names, fresh } = nameValues(graph);
   const nameOf = (value: number): string => names.get(value) as string;
   const parameters = new Map(graph.parameters.map((parameter) => [nameOf(parameter.value), parameter]));
+  const pooled = new Set(
+    graph.nodes.filter(({ op }) => op === 'maxPool' || op === 'avgPool').flatMap(({ inputs }) => inputs),
+  );
 
   for (const node of graph.nodes) {
     const write = (type: string, name: string, result: string, inputs: readonly string[], attributes = {}) => {
@@ -140,9 +143,7 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
     };
     const site: Site = {
       layer: node.name,
-      feedsPool: graph.nodes.some(
-        ({ op, inputs }) => (op === 'maxPool' || op === 'avgPool') && inputs.includes(node.outputs[0]),
-      ),
+      feedsPool: pooled.has(node.outputs[0]),
       inputs: node.inputs.map(nameOf),
       shape: shapes[node.inputs[0]],
       last: (type, inputs, attributes) => write(type, node.name, nameOf(node.outputs[0]), inputs, attributes),
@@ -181,9 +182,13 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
 function nameValues(graph: Graph): { names: Map<number, string>; fresh(wish: string): string } {
   const taken = new Set<string>();
   const names = new Map<number, string>();
+  /** The last number given to each wish: a thousand layers of one name must not each count from 2. */
+  const counts = new Map<string, number>();
   const fresh = (wish: string): string => {
     let name = wish;
-    for (let i = 2; taken.has(name); i++) name = `${wish}_${i}`;
+    let count = counts.get(wish) ?? 1;
+    while (taken.has(name)) name = `${wish}_${++count}`;
+    counts.set(wish, count);
     taken.add(name);
     return name;
   };
