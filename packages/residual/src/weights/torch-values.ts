@@ -1,4 +1,5 @@
 import type { DType } from '../tensor.js';
+import { dates } from './dates.js';
 import { dictionaries, namespaces, texts } from './inert.js';
 import { isObject, type PickleCall, type Pickled, type PickledList, type PickleOptions } from './pickle.js';
 
@@ -139,6 +140,7 @@ export function torchPickle(file: string): PickleOptions {
     ...dictionaries.map((name): [string, PickleCall] => [name, ([pairs]) => dict(pairs)]),
     ...namespaces.map((name): [string, PickleCall] => [name, namespace]),
     ...texts.map((name): [string, PickleCall] => [name, (parts) => parts.map(String).join('/').replace(/^\/+/, '/')]),
+    ...dates,
     ...[...Object.keys(storages), ...bareNames].map((name): [string, PickleCall] => [name, () => undefined]),
   ]);
 
