@@ -74,7 +74,7 @@ function byLayer(
       if (!info)
         throw unsupported(
           source,
-          `the weight ${name} is no dataset of numbers that are read here; expected floats, signed integers, bytes or booleans`,
+          `the weight ${name} is no dataset of numbers that are read here; expected floats, signed integers, bytes or booleans, in this very file`,
         );
       if (tensors.has(name)) throw damaged(source, `it lists the weight ${name} twice`);
       tensors.set(name, { name, path, ...info });
