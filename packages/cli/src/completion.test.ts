@@ -91,7 +91,8 @@ describe('fish', () => {
   testIn('fish', 'completes verbs, flags with their help, words and files', () => {
     expect(complete('residual cl')).toEqual(['classify\tsay what photographs show: files, folders or globs']);
     expect(words('residual classify --en')).toEqual(['--engine']);
-    expect(words('residual classify --engine ').sort()).toEqual(['auto', 'onednn', 'onnx', 'reference']);
+    expect(complete('residual classify --engin')).toEqual(['--engine\tauto, onnx, onednn or reference']);
+    expect(complete('residual classify --engine ').sort()).toEqual(['auto', 'onednn', 'onnx', 'reference']);
     expect(words('residual classify --model resnet8-c')).toEqual(['resnet8-cifar10']);
     expect(words('residual classify -w weig')).toEqual(['weights.pth']);
     expect(words('residual classify weig')).toEqual(['weights.pth']);

@@ -156,7 +156,8 @@ function fish(rows: readonly VerbRow[]): string {
         `-l ${long.slice(2)}`,
         ...(short === undefined ? [] : [`-s ${short.slice(1)}`]),
         ...(valued ? [files ? '-r -F' : '-x'] : []),
-        ...(words.length > 0 ? [`-a ${text(words.join(' '))}`] : []),
+        // A tab ends a word and begins its description: none, or else each has that of the flag.
+        ...(words.length > 0 ? [`-a '${words.map((word) => `${word}\\t`).join(' ')}'`] : []),
         `-d ${text(help)}`,
       ].join(' '),
     );

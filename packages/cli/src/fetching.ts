@@ -4,7 +4,7 @@ import { startDownload } from './progress.js';
 import { sizeOf } from './sizes.js';
 
 /**
- * How a verb fetches published models: says what is downloaded under which licence, with a bar, and stops on Ctrl-C.
+ * How a verb fetches published models: says what is downloaded under which licence, with a bar, and which tries failed, and stops on Ctrl-C.
  * `stop` takes the bar away, also when nothing was fetched.
  */
 export async function fetching(
@@ -17,7 +17,12 @@ export async function fetching(
     offline,
     acceptLicence: acceptLicense,
     signal,
-    onProgress({ entry: { id, licence }, from, received, total }) {
+    onProgress({ entry: { id, licence }, from, received, total, trouble }) {
+      if (trouble !== undefined) {
+        bar.hide();
+        note(`${from}: ${trouble}`);
+        return;
+      }
       if (!told) {
         const size = total === undefined ? '' : `${sizeOf(total)}, `;
         note(

@@ -87,6 +87,12 @@ const refused = (expected: string, flag: string, received: string) =>
 /** `--json`, the same for every verb that has it. */
 export const json = { help: 'print JSON for programs; errors too, on stderr' } as const satisfies Flag;
 
+const part = {
+  value: 'name',
+  help: 'set of weights in a training checkpoint, as model or model_ema',
+  parse: text,
+} as const satisfies Flag;
+
 export const classifyFlags = {
   model: {
     value: 'name',
@@ -100,7 +106,7 @@ export const classifyFlags = {
     help: 'weight file, or its folder: .pth .safetensors .h5 .keras .onnx',
     parse: text,
   },
-  part: { value: 'name', help: 'set of weights in a training checkpoint, as model or model_ema', parse: text },
+  part,
   top: { value: 'n', short: 'k', help: 'classes to list for each picture', parse: integer(1, 1000), preset: 5 },
   minProbability: { value: 'p', help: 'list only classes at least this likely, 0 to 1', parse: number(0, 1) },
   batch: {
@@ -165,6 +171,7 @@ export const shells = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof shells)[number];
 
 export const inspectFlags = {
+  part,
   tensors: { help: 'list every tensor' },
   json,
 } as const satisfies Flags;
@@ -190,6 +197,7 @@ export const convertFlags = {
     parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
   },
   dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  part,
   labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
   preprocess: {
     value: 'preset',

@@ -42,12 +42,14 @@ export async function startProgress(total: number, stream: Stream = process.stde
 /** Shows how much of a file has come. */
 export interface DownloadProgress {
   readonly show: (received: number, total: number | undefined) => void;
+  /** As that of `Progress`. */
+  readonly hide: () => void;
   readonly stop: () => void;
 }
 
 /** A progress bar on stderr for a download, in megabytes; nothing where no terminal is. */
 export async function startDownload(stream: Stream = process.stderr): Promise<DownloadProgress> {
-  if (!stream.isTTY) return { show() {}, stop() {} };
+  if (!stream.isTTY) return { show() {}, hide() {}, stop() {} };
   const { default: cliProgress } = await import('cli-progress');
   const bar = new cliProgress.SingleBar({
     stream,
@@ -75,6 +77,7 @@ export async function startDownload(stream: Stream = process.stderr): Promise<Do
         bar.update(received, fields(rateOf((received - started.received) / 1e6, performance.now() - started.at)));
       }
     },
+    hide: () => void stream.write('\r\u001b[K'),
     stop: () => bar.stop(),
   };
 }

@@ -77,8 +77,8 @@ export {
 } from './tasks/compare.js';
 export { isRecording } from './tasks/compare-recorded.js';
 export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
-export { type ExportOptions, exportOnnx } from './tasks/export.js';
-export { type Inspection, inspect } from './tasks/inspect.js';
+export { type Exported, type ExportOptions, exportOnnx } from './tasks/export.js';
+export { type Inspection, type InspectOptions, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';

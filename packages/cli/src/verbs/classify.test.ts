@@ -1,10 +1,10 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ended, residual, samples, start } from '../running.js';
+import { bin, ended, residual, samples, start } from '../running.js';
 
 const bundled = ['--model', 'resnet8-cifar10'];
 
@@ -125,6 +125,17 @@ test('--classes: among some classes, by name or from a file, with probabilities 
     status: 2,
     out: '',
     err: 'residual: [CLASSES] --classes: "shop" (nearest: "ship") is no class of the model, which has 10\n',
+  });
+});
+
+test('--classes: a file without an ending is pointed out when its name is no class', async () => {
+  await writeFile(join(folder, 'lsub'), 'cat\nship\n');
+  const child = spawn(process.execPath, [bin, 'classify', ...bundled, '--classes', 'lsub', cat], { cwd: folder });
+  expect(await ended(child)).toMatchObject({
+    status: 2,
+    err: expect.stringMatching(
+      /^residual: \[CLASSES\] --classes: "lsub" is no class .*; there is a file lsub: write \.\/lsub\n$/,
+    ),
   });
 });
 

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import {
   type ClassLabel,
   classesOf,
@@ -89,11 +90,19 @@ function checkArrays(files: readonly string[], options: Options, note: Context['
 
 /** The classes that --classes names: a file of them where it looks like a path, else names with commas between. */
 async function choice(given: string, classes: readonly ClassLabel[]): Promise<number[]> {
-  const isFile = /[/\\]|\.(txt|json)$/i.test(given);
-  const names = isFile
-    ? parseClasses(await readText(given), given).map(({ wnid, label }) => wnid ?? label)
-    : given.split(',').map((name) => name.trim());
-  return matchClasses(names, classes, isFile ? given : '--classes');
+  if (/[/\\]|\.(txt|json)$/i.test(given)) {
+    const names = parseClasses(await readText(given), given).map(({ wnid, label }) => wnid ?? label);
+    return matchClasses(names, classes, given);
+  }
+  const names = given.split(',').map((name) => name.trim());
+  try {
+    return matchClasses(names, classes, '--classes');
+  } catch (error) {
+    // A class may be called like a file beside it: only what is no class may be meant as one.
+    const isFile = (await stat(given).catch(() => undefined))?.isFile();
+    if (!isFile || !(error instanceof ResidualError)) throw error;
+    throw new ResidualError(error.code, `${error.message}; there is a file ${given}: write ./${given}`, error.details);
+  }
 }
 
 /** What the pictures show, by their folders. @throws CLASSES, also for a class that --classes leaves out. */

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,24 @@ test('converts, says what, and replaces a file only by force', async () => {
     tensors: 102,
     dropped: [],
   });
+});
+
+test('of several sets of weights --part takes one, in inspect too', async () => {
+  const header = JSON.stringify({
+    'model.w': { dtype: 'U8', shape: [1], data_offsets: [0, 1] },
+    'model_ema.w': { dtype: 'U8', shape: [1], data_offsets: [1, 2] },
+  });
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  writeFileSync(at('sets.safetensors'), Buffer.concat([length, Buffer.from(header), Buffer.of(7, 8)]));
+  const written = async (...part: string[]) => {
+    await residual('convert', at('sets.safetensors'), at('set.safetensors'), '--force', ...part);
+    return readFileSync(at('set.safetensors')).at(-1);
+  };
+  expect(await written()).toBe(8);
+  expect(await written('--part', 'model')).toBe(7);
+  const looked = await residual('inspect', at('sets.safetensors'), '--part', 'model');
+  expect(looked.out).toContain('below "model"; other sets, taken by --part: model_ema (1 tensor');
 });
 
 test('a disk that holds no more leaves nothing behind', async () => {

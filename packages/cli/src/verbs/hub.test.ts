@@ -80,6 +80,24 @@ test('a published model is downloaded by the first of two processes, told of, an
   );
 });
 
+test('a try that failed is told', async () => {
+  const gone = createServer((_, response) => void response.socket?.destroy());
+  await new Promise<void>((resolve) => gone.listen(0, '127.0.0.1', resolve));
+  const before = process.env.RESIDUAL_HUB;
+  try {
+    process.env.RESIDUAL_HUB = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
+    const { err } = await residual('classify', cat, '--model', 'microsoft/resnet-34');
+    expect(err.split('\n')).toEqual([
+      expect.stringMatching(/^residual: note: http.*safetensors: the connection was cut, try 2 of 2$/),
+      expect.stringMatching(/^residual: \[DOWNLOAD\] .*; given up after 2 tries$/),
+      '',
+    ]);
+  } finally {
+    process.env.RESIDUAL_HUB = before;
+    gone.close();
+  }
+});
+
 test('models: who published what, filters, what is here', async () => {
   const { status, out } = await residual('models');
   expect(status).toBe(0);

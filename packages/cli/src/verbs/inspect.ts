@@ -15,7 +15,7 @@ export async function run(files: readonly string[], options: Options, { report, 
   for (const file of files) {
     signal.throwIfAborted();
     try {
-      const found = await inspect(file);
+      const found = await inspect(file, { part: options.part });
       await print(
         options.json ? `${JSON.stringify({ file, ...found })}\n` : describe(file, found, options.tensors === true),
       );

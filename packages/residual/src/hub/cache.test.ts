@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -53,6 +63,7 @@ test('where the cache lies', () => {
   expect(where({}, 'darwin')).toMatch(/Library[/\\]Caches[/\\]residual$/);
   expect(where({ LOCALAPPDATA: '/l' }, 'win32')).toMatch(/l[/\\]residual$/);
   expect(where({ RESIDUAL_CACHE: '/r', XDG_CACHE_HOME: '/x' })).toBe('/r');
+  expect(where({ RESIDUAL_CACHE: ' ', XDG_CACHE_HOME: '/x' })).toBe('/x/residual');
   expect(cacheFolder('/g', { RESIDUAL_CACHE: '/r' })).toBe('/g');
 });
 
@@ -78,6 +89,18 @@ test('a file is fetched once, from the mirror’s host/path, and recorded', asyn
     etag: '"one"',
   });
   expect(readFileSync(place()).equals(body)).toBe(true);
+});
+
+test('a try that failed is told, with what had come by then', async () => {
+  server = await serve((request, response, nth) =>
+    nth === 1 ? void response.writeHead(503).end() : file(body)(request, response, nth),
+  );
+  const seen: unknown[] = [];
+  await obtain(entry, {
+    ...options(),
+    onProgress: ({ received, total, trouble }) => seen.push(trouble ?? [received, total]),
+  });
+  expect(seen.slice(0, 2)).toEqual(['the server answered 503 Service Unavailable, try 2 of 5', [0, body.length]]);
 });
 
 test('two calls at once fetch it once', async () => {
@@ -140,7 +163,77 @@ test('what is damaged on the disk is fetched again; what was copied there by han
   expect(JSON.parse(readFileSync(`${place()}.json`, 'utf8'))).toMatchObject({ sha256 });
   writeFileSync(place(), body.subarray(1));
   rmSync(`${place()}.json`);
-  await expect(obtain(entry, { ...options(), hub: '', offline: true })).rejects.toMatchObject({ code: 'DOWNLOAD' });
+  const other = createHash('sha256').update(body.subarray(1)).digest('hex');
+  await expect(obtain(entry, { ...options(), hub: '', offline: true })).rejects.toMatchObject({
+    code: 'DOWNLOAD',
+    message: `test/resnet20: ${place()}: the file there has SHA-256 ${other}, not ${sha256.slice(0, 8)}… as published; it is not used, and the network is not to be used (offline)`,
+  });
+  expect(existsSync(`${place()}.json`)).toBe(false);
+});
+
+describe('without a published hash the record is the witness', () => {
+  const { sha256: _, ...unhashed } = entry;
+  const record = () => readFileSync(`${place()}.json`, 'utf8');
+  const offline = () => obtain(unhashed, { cache, hub: '', offline: true });
+
+  test.each<[string, () => void, string]>([
+    ['another size', () => truncateSync(place(), 1000), `the file there has 1000 bytes where ${body.length} came`],
+    [
+      'other bytes of the same size',
+      () =>
+        writeFileSync(
+          place(),
+          body.map((byte, i) => (i === body.length - 1 ? byte ^ 1 : byte)),
+        ),
+      `, not ${sha256} as it came`,
+    ],
+  ])('%s: an error offline, fetched again online, and the record stays', async (_, damage, message) => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    const before = record();
+    damage();
+    utimesSync(place(), new Date(0), new Date(0));
+    await expect(offline()).rejects.toMatchObject({
+      code: 'DOWNLOAD',
+      message: expect.stringContaining(message),
+      details: { reason: 'offline' },
+    });
+    expect(record()).toBe(before);
+    expect(server.asked).toHaveLength(1);
+    await obtain(unhashed, options());
+    expect(server.asked).toHaveLength(2);
+    expect(readFileSync(place()).equals(body)).toBe(true);
+    expect(JSON.parse(record())).toMatchObject({ bytes: body.length, sha256 });
+  });
+
+  test('a copy of a cache with other dates is hashed once and taken', async () => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    utimesSync(place(), new Date(0), new Date(0));
+    expect(await offline()).toBe(place());
+    expect(JSON.parse(record())).toMatchObject({ sha256, modified: 0 });
+  });
+
+  test('a file without a record must look like weights before it gets one', async () => {
+    mkdirSync(dirname(place()), { recursive: true });
+    writeFileSync(place(), body.subarray(0, 1000));
+    await expect(offline()).rejects.toMatchObject({
+      code: 'DOWNLOAD',
+      message: expect.stringContaining('the file there is no weight file'),
+    });
+    expect(existsSync(`${place()}.json`)).toBe(false);
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    expect(JSON.parse(record())).toMatchObject({ bytes: body.length, sha256 });
+  });
+
+  test('a mirror’s folder with a record beside the file is held to it', async () => {
+    server = await serve(file(body));
+    await obtain(unhashed, options());
+    truncateSync(place(), 1000);
+    const other = { cache: join(cache, 'other'), hub: join(cache, 'hub') };
+    await expect(obtain(unhashed, other)).rejects.toThrow('the file there has 1000 bytes');
+  });
 });
 
 test('what is no weight file does not stay, even where no hash was published', async () => {
@@ -178,6 +271,28 @@ describe('a mirror that is a folder', () => {
     expect(existsSync(join(cache, 'hub'))).toBe(false);
   });
 
+  test.each([
+    [
+      'ftp://x/models',
+      'expected an address by http: or https:, or a folder (a path, or file:), but received ftp://x/models',
+    ],
+    ['s3:bucket', 'expected an address by http: or https:'],
+    ['http://', 'http:// is no address'],
+    ['https://me:secret@x.example', 'a user name and a password'],
+    ['file://elsewhere/models', 'names no folder of this machine'],
+  ])('is nothing else: %s', async (hub, message) => {
+    await expect(obtain(entry, { cache, hub, offline: true })).rejects.toMatchObject({
+      code: 'ARGUMENT',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test('is none when it is blank', async () => {
+    await expect(obtain(entry, { cache, hub: '  ', offline: true })).rejects.toMatchObject({
+      details: { reason: 'offline' },
+    });
+  });
+
   test('may be the cache of another machine', async () => {
     server = await serve(file(body));
     const path = await obtain(entry, options());
@@ -187,7 +302,7 @@ describe('a mirror that is a folder', () => {
   test('is checked', async () => {
     await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow('there is no such file in the mirror');
     lay(body.subarray(1));
-    await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow(`where ${sha256.slice(0, 8)} was published`);
+    await expect(obtain(entry, { cache, hub: mirror() })).rejects.toThrow(`, not ${sha256.slice(0, 8)}… as published`);
   });
 });
 
@@ -209,6 +324,14 @@ test('a cache that cannot be made is named', async () => {
     code: 'FILE',
     message: expect.stringContaining('RESIDUAL_CACHE'),
   });
+});
+
+test.skipIf(process.platform !== 'linux')('a cache where the system makes no folders is named, too', async () => {
+  for (const hub of ['http://127.0.0.1:9', ''])
+    await expect(obtain(entry, { cache: '/proc/nope/deep', hub })).rejects.toMatchObject({
+      code: 'FILE',
+      message: expect.stringMatching(/^\/proc\/nope.*cannot be made \(ENOENT\); name another \(RESIDUAL_CACHE\)$/),
+    });
 });
 
 test('a cache that cannot be written is named', async () => {

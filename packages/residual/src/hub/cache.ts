@@ -19,6 +19,8 @@ export interface FileRecord {
   readonly sha256: string;
   readonly md5: string;
   readonly etag?: string;
+  /** When the file was last written to, in milliseconds since 1970; one with another time is hashed again. */
+  readonly modified?: number;
   /** When it came, ISO 8601. */
   readonly fetched: string;
 }
@@ -28,8 +30,8 @@ export interface FileRecord {
  * `~/.cache`, macOS `~/Library/Caches`, Windows `%LOCALAPPDATA%`.
  */
 export function cacheFolder(given?: string, env: NodeJS.ProcessEnv = process.env, platform = process.platform): string {
-  const named = given || env.RESIDUAL_CACHE;
-  if (named) return resolve(named);
+  const named = given?.trim() ? given : env.RESIDUAL_CACHE;
+  if (named?.trim()) return resolve(named);
   if (platform === 'win32') return join(env.LOCALAPPDATA || join(homedir(), 'AppData', 'Local'), 'residual');
   // The XDG specification says to ignore a relative path.
   if (env.XDG_CACHE_HOME?.startsWith('/')) return join(env.XDG_CACHE_HOME, 'residual');
@@ -46,20 +48,35 @@ export function placeOf(url: string): string[] {
 
 export const filesIn = (folder: string): string => join(folder, 'hub');
 
-/** @throws FILE when it cannot be made. */
+/**
+ * One folder after the other: Node's own recursion never ends where the system denies a folder whose parent exists
+ * (ENOENT, as under /proc).
+ * @throws FILE when it cannot be made.
+ */
 export async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (cause) {
-    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
-    throw new ResidualError(
-      'FILE',
-      `${folder}: this folder of the cache cannot be made (${code}); name another (RESIDUAL_CACHE)`,
-      { file: folder, reason: code },
-      { cause },
-    );
-  }
+  const missing: string[] = [];
+  for (let at = folder; !(await isFolder(at)) && !missing.includes(at); at = dirname(at)) missing.push(at);
+  for (const one of missing.reverse())
+    try {
+      await mkdir(one);
+    } catch (cause) {
+      // Another process may have been quicker.
+      if (await isFolder(one)) continue;
+      const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+      throw new ResidualError(
+        'FILE',
+        `${folder}: this folder of the cache cannot be made (${code}); name another (RESIDUAL_CACHE)`,
+        { file: folder, reason: code },
+        { cause },
+      );
+    }
 }
+
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 
 export const recordFile = (file: string): string => `${file}.json`;
 

@@ -271,14 +271,20 @@ describe('answers', () => {
   });
 
   test('silence, before the answer or in its middle', async () => {
-    await expect(fetchFrom(() => {}, {}, { stall: 30 })).rejects.toThrow('nothing came for 0.03 s; given up');
+    const retries: unknown[] = [];
+    await expect(fetchFrom(() => {}, {}, { stall: 30, onRetry: (...retry) => retries.push(retry) })).rejects.toThrow(
+      'no answer for 0.03 s; given up after 2 tries',
+    );
+    expect(server?.asked).toHaveLength(2);
+    expect(retries).toEqual([['no answer for 0.03 s', 2, 2]]);
     await server?.close();
     const stops: Handler = (_, response) => {
       response.writeHead(200, { etag: '"one"', 'content-length': body.length });
       response.write(body.subarray(0, 2_000_000));
     };
-    await fetchFrom(inTurn(stops, file(body)), { sha256 }, { stall: 300 });
+    await fetchFrom(inTurn(stops, file(body)), { sha256 }, { stall: 300, onRetry: (...retry) => retries.push(retry) });
     whole();
+    expect(retries.slice(1)).toEqual([['nothing came for 0.3 s', 2, 5]]);
   });
 });
 

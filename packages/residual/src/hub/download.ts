@@ -20,6 +20,8 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called at the start, with each part that arrives and at the end. `total` is undefined when the server is silent. */
   readonly onProgress?: ((received: number, total: number | undefined) => void) | undefined;
+  /** Called when a try failed and another follows: what went wrong, which try is next, of how many. */
+  readonly onRetry?: ((why: string, next: number, most: number) => void) | undefined;
   /** Milliseconds without a byte after which a try is given up. */
   readonly stall?: number | undefined;
   /** Milliseconds before the second try; each further one waits twice as long. */
@@ -49,13 +51,13 @@ const mostBytes = 4 * 2 ** 30;
  *
  * Five tries in a row may fail in passing (cut, stalled, 408, 425, 429, 5xx); between them it waits 0.5, 1, 2 and 4 s,
  * or what Retry-After asks up to a minute. A try that got a MiB further than any before starts the count anew. Where
- * nobody answered at all, two tries are enough: there is no network.
+ * nobody answered at all, not with a byte, two tries are enough: there is no network, or nobody behind it.
  *
  * @throws DOWNLOAD when the server refuses, stays away, or sends something else than what was published: a web page,
  * another size, another hash; FILE when it cannot be written; ABORTED.
  */
 export async function download(wanted: Wanted, part: string, options: DownloadOptions = {}): Promise<Fetched> {
-  const { signal, pause = 500 } = options;
+  const { signal, pause = 500, onRetry } = options;
   let furthest = 0;
   let answered = false;
   for (let tries = 1; ; tries++) {
@@ -70,7 +72,8 @@ export async function download(wanted: Wanted, part: string, options: DownloadOp
     if (reached >= furthest + worthwhile) [furthest, tries] = [reached, 1];
     const { retryAfter } = result;
     answered ||= !result.unreachable;
-    if (tries >= (answered ? mostTries : mostUnanswered) || (retryAfter ?? 0) > longestWait)
+    const most = answered ? mostTries : mostUnanswered;
+    if (tries >= most || (retryAfter ?? 0) > longestWait)
       throw failure(
         wanted.url,
         `${result.message}; ${
@@ -81,6 +84,7 @@ export async function download(wanted: Wanted, part: string, options: DownloadOp
         'network',
         result,
       );
+    onRetry?.(result.message, tries + 1, most);
     const wait = retryAfter === undefined ? pause * 2 ** (tries - 1) : retryAfter * 1000;
     await sleep(wait, undefined, { signal }).catch(() => {
       throw aborted();
@@ -94,9 +98,11 @@ async function attempt(wanted: Wanted, part: string, options: DownloadOptions): 
   const here = await partial(part, wanted.url);
   const watch = watchdog(stall, signal);
   let handle: FileHandle | undefined;
+  let answered = false;
   try {
     const headers: Record<string, string> = here ? { range: `bytes=${here.bytes}-`, 'if-range': here.validator } : {};
     const answer = await ask(wanted.url, headers, { signal: watch.signal, cancelled: () => signal?.aborted === true });
+    answered = true;
     watch.alive();
     const { response } = answer;
     const start = continues(response, here);
@@ -145,7 +151,8 @@ async function attempt(wanted: Wanted, part: string, options: DownloadOptions): 
       await discard(part);
       throw error.reason;
     }
-    if (watch.signal.aborted) throw new Passing(`nothing came for ${stall / 1000} s`);
+    if (watch.signal.aborted)
+      throw new Passing(`${answered ? 'nothing came' : 'no answer'} for ${stall / 1000} s`, { unreachable: !answered });
     if (error instanceof ResidualError || error instanceof Passing) throw error;
     const { code = '', syscall } = error as NodeJS.ErrnoException;
     if (syscall !== undefined) {

@@ -15,7 +15,7 @@ export interface HubOptions {
   readonly acceptLicence?: boolean | undefined;
   /** Ends a download; what has come is kept for the next call. */
   readonly signal?: AbortSignal | undefined;
-  /** Called while a file is downloaded: at the start, with each part that arrives, at the end. */
+  /** Called while a file is downloaded: at the start, with each part that arrives, when a try failed, at the end. */
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
 }
 
@@ -26,6 +26,8 @@ export interface HubProgress {
   readonly received: number;
   /** Undefined when the server does not say. */
   readonly total: number | undefined;
+  /** Why the last try failed and which is next, where one did: `no answer for 30 s, try 2 of 5`. */
+  readonly trouble?: string;
 }
 
 /** A file of the cache. */

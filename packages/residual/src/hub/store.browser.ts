@@ -15,7 +15,7 @@ export async function obtain(entry: HubEntry, { offline, hub, acceptLicence }: H
       { id: entry.id, reason: 'offline' },
     );
   const { host, pathname } = new URL(entry.url);
-  return hub ? `${hub.replace(/\/+$/, '')}/${host}${pathname}` : entry.url;
+  return hub?.trim() ? `${hub.trim().replace(/\/+$/, '')}/${host}${pathname}` : entry.url;
 }
 
 /** A page has no cache folder. */

@@ -27,20 +27,23 @@ export async function obtain(
 ): Promise<string> {
   const folder = cacheFolder(options.cache);
   const file = join(filesIn(folder), ...placeOf(entry.url));
-  if (await isCached(file, entry)) return file;
+  const here = await lookAt(file, entry);
+  if (here === 'whole') return file;
   checkLicence(entry, options.acceptLicence);
-  const source = sourceOf(entry, options.hub || process.env.RESIDUAL_HUB);
+  const source = sourceOf(entry, options.hub?.trim() || process.env.RESIDUAL_HUB?.trim());
   if ('path' in source) return fromFolder(source.path, entry);
   if (options.offline)
     throw new ResidualError(
       'DOWNLOAD',
-      `${entry.id} is not in the cache (${folder}) and the network is not to be used (offline)`,
+      here === 'absent'
+        ? `${entry.id} is not in the cache (${folder}) and the network is not to be used (offline)`
+        : `${entry.id}: ${file}: ${here.wrong}; it is not used, and the network is not to be used (offline)`,
       { id: entry.id, reason: 'offline' },
     );
   await makeFolder(dirname(file));
   return locked(`${file}.lock`, options.signal, async () => {
     // Another process may have fetched it while this one waited.
-    if (!(await isCached(file, entry))) await fetchInto(file, source.url, entry, options);
+    if ((await lookAt(file, entry)) !== 'whole') await fetchInto(file, source.url, entry, options);
     return file;
   });
 }
@@ -52,11 +55,17 @@ async function fetchInto(
   { signal, onProgress, stall, pause }: Parameters<typeof obtain>[1] & {},
 ): Promise<void> {
   const part = `${file}.part`;
+  const from = withoutSecrets(url);
+  let last: { received: number; total: number | undefined } = { received: 0, total: undefined };
   const found = await download({ ...entry, url }, part, {
     signal,
     stall,
     pause,
-    onProgress: onProgress && ((received, total) => onProgress({ entry, from: withoutSecrets(url), received, total })),
+    onProgress(received, total) {
+      last = { received, total };
+      onProgress?.({ entry, from, ...last });
+    },
+    onRetry: (why, next, most) => onProgress?.({ entry, from, ...last, trouble: `${why}, try ${next} of ${most}` }),
   });
   try {
     // What is no weight file must not stay in the cache, whatever hash was or was not published.
@@ -65,47 +74,88 @@ async function fetchInto(
     await rm(part, { force: true });
     await rm(`${part}.json`, { force: true });
     throw error instanceof ResidualError
-      ? new ResidualError(error.code, error.message.replace(part, withoutSecrets(url)), error.details, { cause: error })
+      ? new ResidualError(error.code, error.message.replace(part, from), error.details, { cause: error })
       : error;
   }
   await rename(part, file).catch((cause: NodeJS.ErrnoException) => {
     throw new ResidualError('FILE', `${file}: it cannot be written (${cause.code})`, { file }, { cause });
   });
   await rm(`${part}.json`, { force: true });
-  const from = url === entry.url ? {} : { from: withoutSecrets(url) };
+  const mirrored = url === entry.url ? {} : { from };
   const fetched = new Date().toISOString();
-  await writeRecord(file, { id: entry.id, url: entry.url, ...from, ...found, fetched });
+  const modified = (await stat(file)).mtimeMs;
+  await writeRecord(file, { id: entry.id, url: entry.url, ...mirrored, ...found, modified, fetched });
 }
 
-/** Whether the file is there and whole. One without a record, copied there by hand, is hashed and gets one. */
-async function isCached(file: string, entry: HubEntry): Promise<boolean> {
-  const size = await stat(file).then(
-    (found) => (found.isFile() ? found.size : undefined),
-    () => undefined,
-  );
-  if (size === undefined) return false;
+/**
+ * What lies at the place of an entry's file. Its record is the witness of what came: one that disagrees is never
+ * replaced by what it disagrees with, since a file without a published hash has no other. The file is hashed only when
+ * it was written to since. One without a record, copied there by hand, is hashed, looked into, and gets one.
+ */
+async function lookAt(file: string, entry: HubEntry): Promise<'whole' | 'absent' | { readonly wrong: string }> {
+  const here = await stat(file).catch(() => undefined);
+  if (!here?.isFile()) return 'absent';
+  const { size, mtimeMs: modified } = here;
   const record = await readRecord(file);
-  if (record?.bytes !== size) {
+  if (record && record.bytes !== size) return { wrong: disagreement(record, { bytes: size }) as string };
+  if (record?.modified !== modified) {
     const found = await hashOf(file);
-    if (wrongIn(entry, found)) return false;
+    const wrong = wrongIn(entry, found) ?? (record ? disagreement(record, found) : await noWeights(file));
+    if (wrong) return { wrong };
     const { id, url } = entry;
-    await writeRecord(file, { id, url, ...found, fetched: new Date().toISOString() }).catch(() => {});
+    const since = record ?? { id, url, ...found, fetched: new Date().toISOString() };
+    await writeRecord(file, { ...since, modified }).catch(() => {}); // a cache that may only be read
   }
   await touch(file);
-  return true;
+  return 'whole';
 }
 
-/** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. */
+function disagreement(record: FileRecord, found: { bytes: number; sha256?: string }): string | undefined {
+  if (found.bytes !== record.bytes)
+    return `the file there has ${found.bytes} bytes where ${record.bytes} came; it is damaged`;
+  if (found.sha256 !== record.sha256)
+    return `the file there has SHA-256 ${found.sha256}, not ${record.sha256} as it came; it is damaged`;
+  return undefined;
+}
+
+async function noWeights(file: string): Promise<string | undefined> {
+  try {
+    await (await openCheckpoint(file)).close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ResidualError) return `the file there is no weight file (${error.message})`;
+    throw error;
+  }
+}
+
+/** A mirror's file is where the publisher's would be: `MIRROR/HOST/PATH`. @throws ARGUMENT for what is no mirror. */
 function sourceOf({ url }: HubEntry, mirror: string | undefined): { url: string } | { path: string } {
   if (!mirror) return { url };
-  if (/^https?:/i.test(mirror)) {
-    if (new URL(mirror).username)
-      throw new ResidualError('ARGUMENT', 'RESIDUAL_HUB: a mirror with a user name and a password is not supported');
-    const { host, pathname } = new URL(url);
-    return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
+  const refuse = (why: string, cause?: unknown) =>
+    new ResidualError('ARGUMENT', `RESIDUAL_HUB: ${why}`, { received: withoutSecrets(mirror) }, { cause });
+  // One letter before the colon is a disk of Windows.
+  const [, scheme] = /^([a-z][a-z\d+.-]+):/i.exec(mirror) ?? [];
+  switch (scheme?.toLowerCase()) {
+    case undefined:
+      return { path: join(resolve(mirror), ...placeOf(url)) };
+    case 'http':
+    case 'https': {
+      if (!URL.canParse(mirror)) throw refuse(`${mirror} is no address`);
+      if (new URL(mirror).username) throw refuse('a mirror with a user name and a password is not supported');
+      const { host, pathname } = new URL(url);
+      return { url: `${mirror.replace(/\/+$/, '')}/${host}${pathname}` };
+    }
+    case 'file':
+      try {
+        return { path: join(fileURLToPath(mirror), ...placeOf(url)) };
+      } catch (cause) {
+        throw refuse(`${mirror} names no folder of this machine; write file:///FOLDER`, cause);
+      }
+    default:
+      throw refuse(
+        `expected an address by http: or https:, or a folder (a path, or file:), but received ${withoutSecrets(mirror)}`,
+      );
   }
-  const folder = /^file:/i.test(mirror) ? fileURLToPath(mirror) : resolve(mirror);
-  return { path: join(folder, ...placeOf(url)) };
 }
 
 /** A folder's file is used where it lies, checked each time. */
@@ -118,7 +168,8 @@ async function fromFolder(path: string, entry: HubEntry): Promise<string> {
     const why = code === 'ENOENT' ? 'there is no such file in the mirror' : `it cannot be read (${code})`;
     throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${why}`, { id: entry.id, reason: 'mirror' }, { cause });
   }
-  const wrong = wrongIn(entry, found);
+  const record = await readRecord(path);
+  const wrong = wrongIn(entry, found) ?? (record && disagreement(record, found));
   if (wrong) throw new ResidualError('DOWNLOAD', `${entry.id}: ${path}: ${wrong}`, { id: entry.id, reason: 'hash' });
   return path;
 }
@@ -136,9 +187,9 @@ async function hashOf(path: string): Promise<Pick<FileRecord, 'bytes' | 'sha256'
 
 function wrongIn(entry: HubEntry, found: Pick<FileRecord, 'bytes' | 'sha256' | 'md5'>): string | undefined {
   if (entry.exact && found.bytes !== entry.bytes)
-    return `it has ${found.bytes} bytes where ${entry.bytes} are published`;
+    return `the file there has ${found.bytes} bytes, not ${entry.bytes} as published`;
   if (entry.sha256 && !found.sha256.startsWith(entry.sha256))
-    return `its SHA-256 begins with ${found.sha256.slice(0, entry.sha256.length)} where ${entry.sha256} was published`;
-  if (entry.md5 && found.md5 !== entry.md5) return `its MD5 is ${found.md5} where ${entry.md5} was published`;
+    return `the file there has SHA-256 ${found.sha256}, not ${entry.sha256}${entry.sha256.length < 64 ? '…' : ''} as published`;
+  if (entry.md5 && found.md5 !== entry.md5) return `the file there has MD5 ${found.md5}, not ${entry.md5} as published`;
   return undefined;
 }

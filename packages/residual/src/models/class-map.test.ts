@@ -60,7 +60,7 @@ test('every index, id and unique label of ImageNet is found in any order; five l
 
 test('what does not match is named, all of it, with the nearest label', () => {
   expect(refusal(['tench', 'elefant', 'crane', 'n99999999', '1000', 'maillot'])).toBe(
-    'class names: "elefant" (nearest: "African_elephant"), "n99999999", "1000" are no classes of the model, which has 1000; ' +
+    'class names: "elefant" (nearest: "African_elephant"), "n99999999", "1000" (indices go from 0 to 999) are no classes of the model, which has 1000; ' +
       '"crane" (class 134, n02012849 crane or class 517, n03126707 crane), ' +
       '"maillot" (class 638, n03710637 maillot or class 639, n03710721 maillot) are ambiguous, give the index or the WordNet id',
   );
@@ -76,7 +76,19 @@ test('an id with the label of another class behind it is a contradiction', () =>
   expect(refusal(['n02504458_tusker'])).toContain(
     'class 386, n02504458 African_elephant or class 101, n01871265 tusker',
   );
+  expect(refusal(['n02012849 machine'])).toContain(
+    '"n02012849 machine" (the id is that of class 134, n02012849 crane) is no class of the model',
+  );
+  expect(matchClasses(['n02504458 elephant of Africa'], imagenet)).toEqual([386]);
   expect(matchClasses(['n02504458_Tantor'], imagenet)).toEqual([386]); // an unknown word says nothing against it
+});
+
+test('an index out of range, and nothing at all', () => {
+  for (const name of ['-1', '1000', '+3'])
+    expect(refusal([name])).toBe(
+      `class names: "${name}" (indices go from 0 to 999) is no class of the model, which has 1000`,
+    );
+  expect(refusal(['', ' '])).toBe('class names: no class is named; give labels or indices');
 });
 
 test('a hundred names without a class: the message spells out twenty, the details hold all', () => {

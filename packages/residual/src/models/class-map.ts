@@ -5,7 +5,7 @@ import type { ClassLabel } from './classes.js';
  * Finds each name among a model's classes and answers with their indices, in the order of the names. A name is
  *
  * - an index, `386`;
- * - a WordNet id, `n02504458`, or one with a label behind it, `n02504458_African_elephant`;
+ * - a WordNet id, `n02504458`, or one with its label behind it, `n02504458_African_elephant`;
  * - a label as the model has it; then one that differs in case, spaces, hyphens, underscores or other signs only, as
  *   `african elephant`;
  * - one term of a label that is a list of synonyms (`tench, Tinca tinca`), on either side: the first term before any other.
@@ -13,7 +13,7 @@ import type { ClassLabel } from './classes.js';
  * Nothing is guessed: what fits no class, several classes, or the class of another name is an error that names it.
  *
  * @param from what the names stand in, for the error: a file, `the folders of photos/`
- * @throws CLASSES naming every name without a class (and the nearest label), with several, or with another's.
+ * @throws CLASSES when none is named; naming every name without a class (and the nearest label), with several, or with another's.
  * @example matchClasses(['n02504458', 'tusker'], await imagenetClasses()) // [386, 101]
  */
 export function matchClasses(
@@ -21,6 +21,8 @@ export function matchClasses(
   classes: readonly ClassLabel[],
   from: string = 'class names',
 ): number[] {
+  if (names.length > 0 && names.every((name) => name.trim() === ''))
+    throw new ResidualError('CLASSES', `${from}: no class is named; give labels or indices`);
   return resolve(names, classes, from, [unmatched, ambiguous, repeated]);
 }
 
@@ -63,7 +65,7 @@ export function classesOfFolders(files: readonly string[], classes: readonly Cla
 
 /** All classes that a name may mean; none, one or several. */
 export function classFinder(classes: readonly ClassLabel[]): (name: string) => readonly number[] {
-  const [wnids, exact, folded, first, any] = Array.from({ length: 5 }, () => new Map<string, number[]>());
+  const [wnids, exact, folded, first, any, words] = Array.from({ length: 6 }, () => new Map<string, number[]>());
   const add = (map: Map<string, number[]>, key: string, index: number) => {
     const kept = map.get(key);
     if (kept === undefined) map.set(key, [index]);
@@ -73,6 +75,7 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
     if (wnid !== undefined) add(wnids, wnid, index);
     add(exact, label, index);
     add(folded, fold(label), index);
+    for (const word of wordsOf(label)) add(words, word, index);
     termsOf(label).forEach((term, i) => {
       if (i === 0) add(first, fold(term), index);
       add(any, fold(term), index);
@@ -94,9 +97,13 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
     const [, wnid, rest] = /^(n\d{8})(?:[\s_,-]+(.*))?$/.exec(text) ?? [];
     const byWnid = wnid === undefined ? undefined : wnids.get(wnid);
     if (byWnid !== undefined) {
-      // An id with another class's label behind it is a mistake in one of the two.
-      const behind = rest ? byTerms(rest) : [];
-      return behind.some((index) => byWnid.includes(index)) ? byWnid : union([byWnid, behind]);
+      // An id with another class's label behind it is a mistake in one of the two, and so it is with words that stand in
+      // other labels and none that stands in its own; words of no label say nothing against it.
+      const behind = rest ? byTerms(rest) : byWnid;
+      if (behind.some((index) => byWnid.includes(index))) return byWnid;
+      if (behind.length > 0) return union([byWnid, behind]);
+      const spoken = wordsOf(rest).flatMap((word) => words.get(word) ?? []);
+      return spoken.length === 0 ? byWnid : byWnid.filter((index) => spoken.includes(index));
     }
     const byName = byTerms(text);
     const index = /^\d+$/.test(text) ? Number(text) : Number.NaN;
@@ -115,6 +122,12 @@ const termsOf = (label: string): string[] =>
   label
     .split(',')
     .map((term) => term.trim())
+    .filter(Boolean);
+
+const wordsOf = (text: string): string[] =>
+  text
+    .split(/[^\p{L}\p{N}]+/u)
+    .map(fold)
     .filter(Boolean);
 
 const union = (lists: readonly (readonly number[])[]): number[] => [...new Set(lists.flat())];
@@ -137,7 +150,12 @@ const unmatched: Check = (names, found, classes) => {
   // Labels and, for `elefant`, their words.
   const labels = new Map(classes.flatMap(({ label }) => label.split(/[\s_,-]+/).map((word) => [word, label])));
   for (const { label } of classes) labels.set(label, label);
+  const byWnid = new Map(classes.map((one, index) => [one.wnid, index]));
   const hints = lost.slice(0, listed).map((name) => {
+    if (/^[+-]?\d+$/.test(name.trim())) return `"${name}" (indices go from 0 to ${classes.length - 1})`;
+    const wnid = /^n\d{8}(?!\d)/.exec(name.trim())?.[0];
+    const own = wnid && byWnid.get(wnid);
+    if (typeof own === 'number') return `"${name}" (the id is that of ${describe(own, classes)})`;
     const near = fold(name).length > 2 ? nearest(name, labels.keys()) : undefined;
     return `"${name}"${near === undefined ? '' : ` (nearest: "${labels.get(near)}")`}`;
   });

@@ -45,6 +45,12 @@ test.each([['{0: cat}'], ["{0: 'cat',\n 2: 'dog'}"], ['{}x'], ['{"a": 1}'], ['[1
   },
 );
 
+test('a label that is there twice leaves a gap in the indices by label, which is said', () => {
+  expect(() => parseClasses('{"tench": 0, "crane": 1, "hen": 2, "crane": 3}', 'map.json')).toThrow(
+    'map.json has no class 1; number the classes from 0 without gaps; a label may be there twice, of which JSON keeps the last',
+  );
+});
+
 test('a byte order mark, tabs and line ends of Windows are no part of a label', () => {
   expect(parseClasses('\ufeffn01440764\ttench\r\n猫\r\n')).toEqual([
     { wnid: 'n01440764', label: 'tench' },

@@ -69,16 +69,23 @@ export function parseClasses(text: string, file = 'labels'): readonly ClassLabel
     return numbered(
       entries.map(([label, index]) => [String(index), label]),
       file,
+      '; a label may be there twice, of which JSON keeps the last: then give a list, or the labels by number',
     );
   return numbered(entries, file);
 }
 
 /** Labels by their numbers, in whatever order these come. @throws CLASSES for a gap. */
-function numbered(entries: readonly (readonly [index: string, entry: unknown])[], file: string): ClassLabel[] {
+function numbered(
+  entries: readonly (readonly [index: string, entry: unknown])[],
+  file: string,
+  hint = '',
+): ClassLabel[] {
   const list = entries.map(([index, entry]) => [Number(index), entry] as const).sort(([a], [b]) => a - b);
   list.forEach(([index], i) => {
     if (index !== i)
-      throw new ResidualError('CLASSES', `${file} has no class ${i}; number the classes from 0 without gaps`, { file });
+      throw new ResidualError('CLASSES', `${file} has no class ${i}; number the classes from 0 without gaps${hint}`, {
+        file,
+      });
   });
   return list.map(([, entry]) => toLabel(entry, file));
 }

@@ -4,8 +4,9 @@ import { preprocessAside, warmPixels } from '../image/thread.js';
 import type { Prepared } from '../image/worker.js';
 import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
+import { headWeights } from '../weights/head.js';
 import type { Model } from './model.js';
-import { outputsOf } from './network.js';
+import { list, outputsOf } from './network.js';
 
 /** One class and how sure the model is of it. */
 export interface Prediction {
@@ -227,12 +228,14 @@ function checkOptions(model: Model, options: ClassifyOptions & { batch?: number 
 }
 
 function requireClassifier(model: Model): void {
-  if (outputsOf(model.graph) === undefined)
-    throw new ResidualError(
-      'CLASSES',
-      `${model.name} has no classifier: it ends in features; load weights with their top, or a new head`,
-      { model: model.name },
-    );
+  if (outputsOf(model.graph) !== undefined) return;
+  const head = headWeights(model.report?.unexpected ?? []);
+  const advice = head.length
+    ? `its file's ${list(head)} may be a head of its own: build the network with it and pass it as architecture`
+    : 'load weights with their top, or a new head';
+  throw new ResidualError('CLASSES', `${model.name} has no classifier: it ends in features; ${advice}`, {
+    model: model.name,
+  });
 }
 
 async function* groups(pictures: Iterable<string> | AsyncIterable<string>, size: number): AsyncGenerator<string[]> {

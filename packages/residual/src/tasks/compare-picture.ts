@@ -6,7 +6,7 @@ import type { Finding } from './compare.js';
 import { type Change, changed, draw, knownChanges, likelyChanges, type Recipe, recipeOf } from './compare-recipe.js';
 import type { FloatPicture } from './compare-resample.js';
 import { relativeError } from './compare-stations.js';
-import { type Chain, chainFindings, chainOf, likelyChains } from './compare-values.js';
+import { type Chain, chainFindings, chainOf, likelyChains, named } from './compare-values.js';
 
 // Why two inputs made from one picture differ: one side is redone with one thing changed, then two, until it gives the
 // other's input. What values do (order of channels, range, means) is fitted rather than tried: it is linear.
@@ -24,21 +24,27 @@ export interface PictureCause {
   readonly before: number;
   readonly after: number;
   readonly without: number;
+  /** Whether what is left after is rounding to 8 bits. */
+  readonly rounding: boolean;
 }
 
-/** Differences in levels of 0–255 that count as none, and as rounding. */
+/** Differences in levels of 0–255 that count as none, and as rounding to 8 bits, where whole numbers come out. */
 const exact = { rms: 0.02, most: 0.1 };
-const rounding = { rms: 0.5, most: 2.5 };
+const rounding = { rms: 0.5, most: 1.05, whole: 0.05 };
+/** What float32 leaves of no difference. */
+const noise = 1e-5;
 
 /**
  * What makes `other`, an input `[1, 3, H, W]` of unknown or known making, from the picture that `base` was made from.
- * Empty when no combination of two changes of the table (or, where the other plan is known, of its own differences) does.
+ * Empty when no combination of two changes of the table (or, where the other plan is known, of its own differences) does:
+ * what is left must be within the tolerance, or rounding to 8 bits. A linear change of values is not believed beyond that,
+ * since it comes near much that is not linear (brightness with its clipping, gamma).
  * @throws ABORTED
  */
 export async function explainPicture(
   base: PictureBase,
   other: { input: Tensor; plan?: Plan | undefined },
-  { signal }: { signal?: AbortSignal | undefined } = {},
+  { signal, tolerance }: { signal?: AbortSignal | undefined; tolerance: number },
 ): Promise<PictureCause[]> {
   const [, , height, width] = base.input.shape;
   const start = recipeOf(base.plan, height, width);
@@ -59,8 +65,11 @@ export async function explainPicture(
       best = { ...fit, used, recipe };
       break;
     }
+    const rounded =
+      fit.rms <= 2 * rounding.rms &&
+      roundedFit(picture, planes(other.input, recipe.layout), theirs ?? named(fit.chain, ours));
     const better = best === undefined || fit.rms < best.rms * (used.length > best.used.length ? 0.7 : 1);
-    if (fit.rms <= rounding.rms && fit.most <= rounding.most && better) best = { ...fit, used, recipe };
+    if (rounded && better) best = { ...rounded, used, recipe };
   }
   if (!best) return [];
 
@@ -73,12 +82,14 @@ export async function explainPicture(
   };
   const before = relativeError(base.input, other.input);
   const after = error(recipe, chain);
+  const rest = { before, after, rounding: after > Math.max(tolerance, noise) };
+  if (rest.rounding && !best.rounded) return [];
   return [
     ...used.map((change) => {
-      const rest = used.filter((one) => one !== change);
-      return { finding: change.finding, before, after, without: error(changed(start, rest), chain) };
+      const others = used.filter((one) => one !== change);
+      return { finding: change.finding, ...rest, without: error(changed(start, others), chain) };
     }),
-    ...chainFindings(ours, chain).map((finding) => ({ finding, before, after, without: error(recipe, ours) })),
+    ...chainFindings(ours, chain).map((finding) => ({ finding, ...rest, without: error(recipe, ours) })),
   ];
 }
 
@@ -153,6 +164,22 @@ interface Fit {
   /** Root of the mean square, and the largest, of what is left, in levels of 0–255. */
   readonly rms: number;
   readonly most: number;
+  /** The values are whole numbers, and rounding explains what is left. */
+  readonly rounded?: true;
+}
+
+/** With a chain that has a name, where whole numbers come out, none further than one from the picture: rounded there. */
+function roundedFit(picture: FloatPicture, input: Tensor, chain: Chain | undefined): Fit | undefined {
+  if (!chain) return undefined;
+  const fit = left(picture, input, chain, 1);
+  if (fit.rms > rounding.rms || fit.most > rounding.most) return undefined;
+  const count = input.data.length / 3;
+  const whole = input.data.every((value, i) => {
+    const c = Math.floor(i / count);
+    const level = (value - chain.offset[c]) / chain.scale[c];
+    return Math.abs(level - Math.round(level)) <= rounding.whole;
+  });
+  return whole ? { ...fit, rounded: true } : undefined;
 }
 
 /** The best scale and offset of each channel, in either order of channels (ours where both do), or those of a known plan. */

@@ -41,7 +41,9 @@ interface Task {
 
 /** Causes beyond these would be a different network, not a difference. */
 const mostCauses = 5;
-/** By how much an error must fall to be explained where it does not fall below the tolerance. */
+/** What float32 leaves of no difference, for tolerances below. */
+const noise = 1e-5;
+/** By how much an error must fall for a change to be one of several that explain it. */
 const largeFactor = 30;
 
 /** The causes, in the order of the stations where they act. Leaves both sides as they were. */
@@ -80,7 +82,9 @@ export async function explainNetworks(
         settles,
       });
   }
-  return causes;
+  // What leaves a difference where it acts explains part of it at most, and is not called its cause.
+  const stuck = line[firstParting(sides, line, task.tolerance)]?.name;
+  return causes.filter(({ at, after }) => at !== stuck || after <= noise);
 }
 
 function firstParting(sides: Record<'a' | 'b', NetworkSide>, line: readonly Stop[], tolerance: number): number {
@@ -286,9 +290,10 @@ function weights(net: Net, other: Net): Trial[] {
   if (!taken.size) return [];
   const [first, ...more] = layers;
   const all = new Set(net.graph.parameters.map(({ name }) => name.slice(0, name.lastIndexOf('.'))));
-  const plain = more.length
+  const some = more.length
     ? `the weights of ${layers.size} of ${all.size} layers differ, first ${first}`
     : `the weights of one layer differ: ${first}`;
+  const plain = more.length && layers.size === all.size ? 'other weights altogether' : some;
   return [
     {
       findings: [{ id: 'weights', plain, base: '', other: '' }],

@@ -57,6 +57,10 @@ export function likelyChains(ours: Chain): Chain[] {
   return likely.filter((chain) => !alike(ours, chain));
 }
 
+/** The chain with a name, or ours or ours misused, that a fitted one comes to; undefined where it is none of these. */
+export const named = (fitted: Chain, ours: Chain): Chain | undefined =>
+  [ours, ...likelyChains(ours)].find((chain) => alike(chain, fitted));
+
 /** How two chains differ, in words; empty when they do not. `base` is the side that is redone. */
 export function chainFindings(base: Chain, other: Chain): Finding[] {
   if (alike(base, other)) return [];

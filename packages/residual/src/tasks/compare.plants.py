@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 sys.dont_write_bytecode = True
 shared, weights, out = sys.argv[1:4]
 sys.path.insert(0, os.path.join(shared, 'oracle'))
@@ -132,9 +132,13 @@ PICTURES = {
     'nhwc': usual(elephant).permute(1, 2, 0).reshape(3, 224, 224),
     'keras': floats(elephant.resize((224, 224), NEAREST)).flip(0) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1),
     'exif': usual(opened(TURNED, turn=False)),
+    # torch rounds what it interpolates in 8 bits:
+    'no-antialias-bytes': (crop(tensor_resize(elephant, 'bilinear', align_corners=False).mul(255).round() / 255) - MEAN) / DEV,
     'alpha': usual(Image.open(ALPHA).convert('RGB')),
     # What is in no table:
     'unknown-gamma': usual(elephant.point(lambda v: round(255 * (v / 255) ** 0.8))),
+    'unknown-brighter': usual(ImageEnhance.Brightness(elephant).enhance(1.2)),
+    'unknown-darker': usual(ImageEnhance.Brightness(elephant).enhance(0.9)),
     'unknown-mirror': usual(ImageOps.mirror(elephant)),
     'unknown-noise': usual(elephant) + 0.2 * torch.randn((3, 224, 224), generator=generator),
     'unknown-shift': usual(elephant).roll(5, 2),

@@ -49,6 +49,7 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
     ['nearest', ['bilinear against nearest']],
     ['bicubic', ['bilinear against bicubic']],
     ['no-antialias', ['resize with antialias against without antialias']],
+    ['no-antialias-bytes', ['resize with antialias against without antialias']],
     ['antialias-floats', ['resize with antialias against in floats']],
     ['aligned-corners', ['resize with antialias against without antialias and with aligned corners']],
     ['squash', ['short side 256 and centre crop against squashed to 224×224']],
@@ -145,6 +146,8 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
 
   test.each([
     ['picture-unknown-gamma', 'input'],
+    ['picture-unknown-brighter', 'input'],
+    ['picture-unknown-darker', 'input'],
     ['picture-unknown-mirror', 'input'],
     ['picture-unknown-noise', 'input'],
     ['picture-unknown-shift', 'input'],

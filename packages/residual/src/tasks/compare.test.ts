@@ -72,6 +72,26 @@ test('one layer with other weights is named, also when the picture is prepared o
   expect(ids(both)).toEqual(['resize-filter', 'normalisation', 'weights']);
 });
 
+test('some layers with other weights are counted, all of them are other weights altogether', async () => {
+  const { parameters } = model.graph;
+  const other = async (names: readonly string[]) => {
+    const layers = new Set(names.map((name) => name.slice(0, name.lastIndexOf('.'))));
+    const weights = new Map(
+      [...model.weights].map(([name, t]) => {
+        const moved = layers.has(name.slice(0, name.lastIndexOf('.')));
+        return [name, moved ? { ...t, data: t.data.map((v, i) => v * (1.2 + 0.1 * Math.sin(i)) + 0.01) } : t];
+      }),
+    );
+    await using b = changed(model.graph, weights);
+    return (await compare({ model }, { model: b }, cat)).causes.map(({ what }) => what);
+  };
+  const names = parameters.map(({ name }) => name);
+  expect(await other(names.filter((name) => name.endsWith('.weight')).slice(0, 2))).toEqual([
+    expect.stringMatching(/^the weights of 2 of \d+ layers differ, first /),
+  ]);
+  expect(await other(names)).toEqual(['other weights altogether']);
+});
+
 test('rounded weights are found on whichever side they are', async () => {
   const bits = new DataView(new ArrayBuffer(4));
   const toBfloat16 = (value: number): number => {

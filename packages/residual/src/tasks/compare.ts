@@ -119,7 +119,7 @@ export async function compare(
   const guessed = inputsPart ? undefined : await guessInput(sides, line, own, task);
   const shared = inputsPart ? await onOneInput(sides, line, own, signal) : (guessed?.shared ?? own);
   const causes = [
-    ...(inputsPart ? await pictureCauses(sides, signal) : (guessed?.causes ?? [])),
+    ...(inputsPart ? await pictureCauses(sides, task) : (guessed?.causes ?? [])),
     ...networkCauses(shared ? await explainNetworks(shared, line, task) : [], tolerance),
   ];
   const parts = stations.findIndex((one) => one.parts);
@@ -274,12 +274,15 @@ async function onOneInput(
 }
 
 /** Why the inputs differ. The side that is redone is a model; the other may be one. */
-async function pictureCauses([a, b]: readonly [Side, Side], signal: AbortSignal | undefined): Promise<Cause[]> {
+async function pictureCauses(
+  [a, b]: readonly [Side, Side],
+  options: CompareOptions & { tolerance: number },
+): Promise<Cause[]> {
   const redone = a.decoded ? 'a' : 'b';
   const [base, other] = redone === 'a' ? [a, b] : [b, a];
   const { plan, decoded, input } = base;
   if (!plan || !decoded || !input || !other.input || input.shape[1] !== 3 || other.input.shape[0] !== 1) return [];
-  const found = await explainPicture({ plan, decoded, input }, { input: other.input, plan: other.plan }, { signal });
+  const found = await explainPicture({ plan, decoded, input }, { input: other.input, plan: other.plan }, options);
   return found.map((cause) => ({
     id: cause.finding.id,
     what: words(cause.finding, redone),
@@ -353,10 +356,14 @@ function batchOf(inputs: readonly Tensor[]): Tensor {
   return { dtype: 'float32', shape: [inputs.length, ...shape.slice(1)], data };
 }
 
-function pictureEvidence({ finding, before, after, without }: PictureCause, redone: 'a' | 'b', causes: number): string {
+function pictureEvidence(
+  { finding, before, after, without, rounding }: PictureCause,
+  redone: 'a' | 'b',
+  causes: number,
+): string {
   const rest = causes > 1 ? ` together with the other ${causes === 2 ? 'cause' : `${causes - 1} causes`}` : '';
   const alone = causes > 1 ? `; without this one it stays at ${short(without)}` : '';
-  return `${redone} redone with "${finding.other}"${rest}: the relative difference of the inputs goes from ${short(before)} to ${short(after)}${alone}`;
+  return `${redone} redone with "${finding.other}"${rest}: the relative difference of the inputs goes from ${short(before)} to ${short(after)}${rounding ? ', which is rounding to 8 bits' : ''}${alone}`;
 }
 
 function networkCauses(found: readonly NetworkCause[], tolerance: number): Cause[] {

@@ -97,10 +97,15 @@ export function spelled(
   const { graph, weights, record } = model;
   const { config } = record;
   if (dialect === ownSpelling) {
-    if (format === 'keras') throw cannot(model, 'a Keras file', 'it is no ResNet of Keras');
+    if (format === 'keras')
+      throw cannot(
+        model,
+        'a Keras file',
+        config ? 'its names would be no names of Keras; leave dialect out' : ownGraph,
+      );
     return { tensors: weights, dialect };
   }
-  if (!config) throw cannot(model, `"${dialect}"`, 'it is no member of the family');
+  if (!config) throw cannot(model, `"${dialect}"`, ownGraph);
   const { layout } = dialects[dialect];
   if (format === 'keras' && layout !== 'keras') throw cannot(model, 'a Keras file', unlike(config));
   const names = namesIn(dialect, graph, config);
@@ -170,6 +175,9 @@ function byOwnNames(
 /** Files of today say which Keras laid them out; those of 2015 say nothing. */
 const kerasAttributes = (dialect: DialectName): Record<string, string> =>
   dialect === 'keras2015' ? {} : { backend: 'tensorflow', keras_version: '2.4.0' };
+
+/** Whatever such a network is called: BatchNorm may be folded into its weights, or a layer left out. */
+const ownGraph = 'its network is a graph of its own, as that of every ONNX file is, and no member of the family';
 
 /** What keeps one code base's layers from being another's. */
 const unlike = ({ block, strideOn, stemPool, spelling }: ResNetConfig): string =>

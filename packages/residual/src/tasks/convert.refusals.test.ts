@@ -58,6 +58,28 @@ describe('refused, with nothing written', () => {
     await refused(target('x.pth'), {}, at('he.residual')).toThrow('it would be read with strideOn 3x3, and it has 1x1');
   });
 
+  test('a graph of its own, whatever it is called, in a spelling or a Keras file', async () => {
+    const config = { ...family['keras-resnet50'], ...small };
+    const graph = build('keras-resnet50', config);
+    const plan = preset('caffe', { height: 32, width: 32 });
+    const record = { architecture: 'keras-resnet50', config, preprocess: 'caffe', plan };
+    await save(createModel(graph, record, { weights: noiseWeights(graph, 1) }), at('keras.residual'));
+    await convert(at('keras.residual'), at('keras.onnx'));
+    const reason = 'its network is a graph of its own, as that of every ONNX file is';
+    await refused(target('x.h5'), {}, at('keras.onnx')).toThrow(`a Keras file: ${reason}`);
+    await refused(target('x.pth'), { dialect: 'keras' }, at('keras.onnx')).toThrow(`"keras": ${reason}`);
+    await refused(target('x.h5'), { dialect: 'residual' }, at('keras.residual')).toThrow('leave dialect out');
+  });
+
+  test('a file without tensors', async () => {
+    writeFileSync(at('empty.safetensors'), Buffer.concat([...safetensorsBytes(new Map())]));
+    for (const name of ['x.pth', 'x.safetensors', 'x.residual'])
+      await refused(target(name), {}, at('empty.safetensors')).toMatchObject({
+        code: 'WEIGHTS_FORMAT',
+        message: 'empty.safetensors: it holds no tensors; nothing was written',
+      });
+  });
+
   test('weights that are no numbers', async () => {
     const weights = new Map(noiseWeights(build('resnet18', small), 1));
     (weights.get('bn1.bias') as Tensor).data[1] = Number.POSITIVE_INFINITY;

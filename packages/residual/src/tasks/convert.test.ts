@@ -12,6 +12,7 @@ import { describeAll, type Expected, pythonJson } from '../weights/python.test.h
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { torchBytes } from '../weights/write-torch.js';
 import { convert } from './convert.js';
+import { customaryPreset } from './custom.js';
 import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 import { save } from './save.js';
@@ -93,8 +94,8 @@ describe('a set of tensors goes through each container and comes back', () => {
     const record = {
       architecture: name,
       config,
-      preprocess: 'caffe',
-      plan: preset('caffe', { height: 224, width: 224 }),
+      preprocess: 'tf',
+      plan: preset('tf', { height: 224, width: 224 }),
     };
     const graph = build(name, options);
     await save(createModel(graph, record, { weights: noiseWeights(graph, 6) }), at(`${name}.residual`));
@@ -184,15 +185,11 @@ print(json.dumps(len(model)))
 `;
 
 describe('a network saved here is spelled as others spell it', () => {
-  const saved = async (name: FamilyName, options: ResNetOptions) => {
+  const saved = async (name: FamilyName, options: ResNetOptions, dialect: DialectName = 'torchvision') => {
     const config = { ...family[name], ...options };
     const graph = build(name, config);
-    const record = {
-      architecture: name,
-      config,
-      preprocess: 'torchvision',
-      plan: preset('torchvision', { height: 32, width: 32 }),
-    };
+    const preprocess = customaryPreset(config, { dialect });
+    const record = { architecture: name, config, preprocess, plan: preset(preprocess, { height: 32, width: 32 }) };
     await save(createModel(graph, record, { weights: noiseWeights(graph, 8) }), at(`${name}.residual`));
     return at(`${name}.residual`);
   };
@@ -214,13 +211,14 @@ describe('a network saved here is spelled as others spell it', () => {
   test.each(Object.entries(spoken))(
     '%s, in every container, and back: equal bits, equal logits',
     async (dialect, [name, options, sign]) => {
-      const source = await saved(name, { ...small, ...options });
+      const source = await saved(name, { ...small, ...options }, dialect as DialectName);
       const [bits, logits] = [await contents(source), await logitsOf(source)];
       const keras = dialect.startsWith('keras');
       for (const ending of ['pth', 'safetensors', 'residual', ...(keras ? ['h5'] : [])]) {
         const [file, back] = [at(`${dialect}.${ending}`), at(`${dialect}.${ending}.back.residual`)];
         const done = await convert(source, file, { dialect: dialect as DialectName, force: true });
         expect(done, ending).toMatchObject({ dialect, dropped: [] });
+        expect(done.notes.join(), ending).not.toContain('prepares pictures');
         expect(Object.keys(await contents(file)), ending).toContain(sign);
         // A name says nothing of the size that Keras' flattened network of 2015 is for.
         if (dialect !== 'keras2015' || ending === 'residual') expect(await logitsOf(file), ending).toEqual(logits);
@@ -248,6 +246,44 @@ describe('a network saved here is spelled as others spell it', () => {
     expect(await convert(await saved('resnet50', small), at('native.pth'), { force: true })).toMatchObject({
       dialect: 'torchvision',
     });
+  });
+
+  test('readers who prepare pictures otherwise: a note, a header that says so, or a refusal', async () => {
+    const source = await saved('resnet18', small);
+    await convert(source, at('plain18.pth'));
+    const to = (name: string, dialect: DialectName) => convert(at('plain18.pth'), at(name), { dialect });
+    // Basic blocks: nothing but the pictures is otherwise.
+    await expect(to('d2.pth', 'detectron2')).rejects.toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringContaining('by preset "msra", and this model wants "torchvision": other values'),
+    });
+    expect(existsSync(at('d2.pth'))).toBe(false);
+    const d2 = await to('d2.safetensors', 'detectron2');
+    expect(d2.notes.at(-1)).toMatch(/by preset "msra", .*; its header has the plan/);
+    await using original = await load(at('plain18.pth'));
+    await using read = await load(at('d2.safetensors'));
+    expect(read.record).toEqual(original.record);
+    // Another filter makes little difference.
+    const hf = await to('hf.pth', 'huggingface');
+    expect(hf.notes.at(-1)).toMatch(
+      /"torchvision-bicubic", and this model wants "torchvision"; a \.pth file cannot say so/,
+    );
+    expect((await to('mm.pth', 'mmpretrain')).notes.join()).not.toContain('prepares pictures');
+    // A record that cannot go along counts where the tensors stay as they are, too.
+    await convert(at('plain18.pth'), at('raw18.residual'), { preprocess: 'raw255' });
+    await expect(convert(at('raw18.residual'), at('raw18.pth'))).rejects.toThrow('this model wants "raw255"');
+    expect((await convert(at('raw18.residual'), at('raw18.safetensors'))).notes).toEqual([]);
+    await convert(at('plain18.pth'), at('v2.residual'), { preprocess: 'torchvision-v2' });
+    expect((await convert(at('v2.residual'), at('v2.pth'))).notes.join()).toContain(
+      'this model wants "torchvision-v2"',
+    );
+  });
+
+  test('Detectron2’s names are told to be MSRA’s, basic blocks too', async () => {
+    const source = await saved('resnet18', small, 'detectron2');
+    await convert(source, at('msra.pth'), { dialect: 'detectron2' });
+    await using model = await load(at('msra.pth'));
+    expect(model.notes.join()).toContain("taken for MSRA's weights (BGR pictures)");
   });
 
   test('the record goes along into .safetensors', async () => {
@@ -321,6 +357,11 @@ test('an ONNX model becomes the same network with its record, and one again', as
   const labels = ['a', 'b', 'c', 'd', 'e'].map((label) => ({ label }));
   writeFileSync(at('before.safetensors'), Buffer.concat([...safetensorsBytes(noiseWeights(graph, 4))]));
   await convert(at('before.safetensors'), at('through.onnx'), { labels, preprocess: 'torchvision-v2' });
+  // Folded, the file holds less than the source: what is told is what is in it.
+  const folded = await convert(at('before.safetensors'), at('folded.onnx'), { fold: true });
+  const held = Object.values(await contents(at('folded.onnx')));
+  expect(folded.tensors).toBe(held.length);
+  expect(folded.tensors).toBeLessThan(graph.parameters.length);
   const told = await convert(at('through.onnx'), at('through.residual'));
   expect(told).toMatchObject({ dialect: 'residual', dropped: [] });
   await using model = await load(at('through.residual'));
@@ -334,6 +375,17 @@ test('an ONNX model becomes the same network with its record, and one again', as
   const alone = await convert(at('through.onnx'), at('alone.pth'));
   expect(alone.notes.join()).toContain('no place for the network of the ONNX model');
   expect(await contents(at('alone.pth'))).toEqual(await contents(at('before.safetensors')));
+});
+
+test('an ending that contradicts the format asked for is told', async () => {
+  const write = async (name: string, to: 'safetensors' | 'residual' | 'onnx') =>
+    (await convert('resnet8-cifar10', at(name), { to })).notes.join();
+  expect(await write('other.h5', 'safetensors')).toContain(
+    'other.h5: written as safetensors, as was asked; its ending means keras',
+  );
+  expect(await write('other.pth', 'onnx')).toContain('its ending means pytorch');
+  expect(await write('other.safetensors', 'residual')).not.toContain('ending');
+  expect(await write('other', 'safetensors')).not.toContain('ending');
 });
 
 test('labels and preprocessing go into the record', async () => {

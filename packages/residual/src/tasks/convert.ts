@@ -5,10 +5,11 @@ import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
 import { type DialectName, dialects } from '../weights/names.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
-import { type ContainerName, containers, formatOfEnding, type TargetFormat } from '../weights/write.js';
+import { type ContainerName, containers, endingNote, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
+import { misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
 import { recordOf, type Watched, watch } from './save.js';
 import { type Understanding, understand } from './understand.js';
 
@@ -63,21 +64,22 @@ export async function convert(
   if (format !== 'onnx' && !Object.hasOwn(containers, format))
     throw unknownName('format', format, [...Object.keys(containers), 'onnx']);
   checkOptions(format, options);
+  const ending = endingNote(to, format) ?? [];
   const source = typeof from === 'string' || from instanceof URL ? { from } : {};
   await checkTarget(to, { ...source, ...(options.force && { force: true }) });
 
   if (format === 'onnx') {
     await using model = await load(from, loading(options));
-    await exportOnnx(model, to, options);
-    const { size, bytes } = sizeOfAll(model.weights.values());
+    const written = await exportOnnx(model, to, options);
     const dropped = model.report?.unexpected ?? [];
-    return { file: to, format, tensors: size, bytes, dropped, notes: model.notes };
+    return { file: to, format, ...written, dropped, notes: model.notes.concat(ending) };
   }
   const content = await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
   const { size, bytes } = sizeOfAll(content.tensors.values());
-  const { dialect, dropped, notes } = content;
+  const { dialect, dropped } = content;
+  const notes = content.notes.concat(ending);
   return { file: to, format, ...(dialect !== undefined && { dialect }), tensors: size, bytes, dropped, notes };
 }
 
@@ -90,6 +92,8 @@ async function throughFile(
   const { origin, checkpoint: opened } = await openSource(from, loading(options));
   const file = origin?.name ?? nameOf(from);
   try {
+    if (!opened.tensors.size)
+      throw new ResidualError('WEIGHTS_FORMAT', `${file}: it holds no tensors; nothing was written`, { file });
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const found = understand(checkpoint, file);
@@ -104,13 +108,23 @@ async function throughFile(
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
+    const stated = format === 'residual' ? undefined : (found.record ?? (await publishedPlan(from, origin, found)));
+    const other = otherPreparation(content.tensors, stated);
+    // A safetensors header keeps its record. What stands beside a file is not in the copy either.
+    const told = !other || (found.record && format === 'safetensors') ? [] : [preparedNote(format, other)];
+    if (other?.wrong && told.length && found.record) throw misprepared(file, format, other);
     const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
       metadata: recorded?.metadata ?? headerTexts(checkpoint),
       ...(keras && { keras }),
       // What loading has to say holds for the record; the rest of it is said of the tensors already.
-      notes: recorded?.notes ?? [...partNotes(chosen, file), ...content.notes, ...lost(checkpoint, found, format)],
+      notes: recorded?.notes ?? [
+        ...partNotes(chosen, file),
+        ...content.notes,
+        ...lost(checkpoint, found, format),
+        ...told,
+      ],
     };
   } finally {
     await opened.close();
@@ -127,17 +141,27 @@ async function throughModel(
 ): Promise<Content> {
   await using model = await load(from, loading(options));
   const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
-  // Whoever had the record keeps it in the other file that can hold it.
-  const keepsRecord = containers[format].keepsRecord || (format === 'safetensors' && beside.found.record !== undefined);
-  const content = spelled(model, dialect, format, keepsRecord);
+  // Whoever had the record, or said whose weights they were, keeps that in the other file that can hold it.
+  const { record, naming } = beside.found;
+  const said = record !== undefined || naming?.author !== undefined;
+  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && said);
+  const content = spelled(model, dialect, format, hasRecord);
+  // What was guessed for a network that nobody knows is no reason.
+  const stated = model.record.config || record ? model.record : undefined;
+  const other = otherPreparation(content.tensors, stated);
+  const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
+  if (other?.wrong && !keepsRecord) throw misprepared(model.name, format, other);
+  const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
-  const dropped = [...(model.report?.unexpected ?? []), ...(beside.found.naming?.ignored ?? [])];
-  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes] };
+  const dropped = [...(model.report?.unexpected ?? []), ...(naming?.ignored ?? [])];
+  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes, ...told] };
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
 function canStand(checkpoint: Checkpoint, format: ContainerName, { naming, architecture }: Understanding): boolean {
   if (format === 'residual') return naming !== undefined;
+  // The names alone would be taken for another's weights.
+  if (naming?.author !== undefined) return false;
   if (format !== 'keras' || checkpoint.format === 'keras-h5') return true;
   return naming !== undefined && dialects[naming.dialect].layout === 'keras' && architecture !== undefined;
 }

@@ -5,11 +5,12 @@ import { checkPlan, type Decoding, type Plan } from '../image/plan.js';
 import { preset, presetNames } from '../image/presets.js';
 import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/classes.js';
 import type { ResNetConfig } from '../models/resnet.js';
-import type { DialectName } from '../weights/names.js';
+import { headWeights } from '../weights/head.js';
+import type { Naming } from '../weights/names.js';
 import { lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
-import { type Network, outputsOf } from './network.js';
+import { list, type Network, outputsOf } from './network.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
 // such files, and told to the user.
@@ -53,12 +54,12 @@ export function choosePlan(
     notes.push(`${file}: nothing says how its pictures were prepared; assuming plain pixels 0–255 (preset "raw255")`);
     return { preprocess: 'raw255', plan: preset('raw255', size) };
   }
-  const name = customaryPreset(config, naming.dialect);
+  const name = customaryPreset(config, { ...naming, dialect: naming.dialect });
   if (name === 'torchvision-bicubic')
     notes.push(
       `${file}: prepared with resize 256 bicubic and crop 224; many of these weights want another crop, which their config.json says`,
     );
-  if (naming.dialect === 'torchvision' && name === 'torchvision')
+  if ((naming.author ?? naming.dialect) === 'torchvision' && name === 'torchvision')
     notes.push(
       `${file}: prepared as torchvision's V1 weights want it (resize 256); V2 weights want preset "torchvision-v2"`,
     );
@@ -85,8 +86,9 @@ function hasSmallStem(graph: Graph): boolean {
 }
 
 /** What pictures are customarily prepared with, by who writes such files. */
-function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
-  switch (dialect) {
+export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<Naming, 'dialect' | 'author'>): string {
+  const custom = author ?? dialect;
+  switch (custom) {
     case 'keras':
     case 'keras2015':
       return config.block === 'preActivation' ? 'tf' : 'caffe';
@@ -102,18 +104,24 @@ function customaryPreset(config: ResNetConfig, dialect: DialectName): string {
     case 'dino':
       return config.stem === 'cifar' ? 'cifar' : 'torchvision';
     default:
-      return dialect satisfies never;
+      return custom satisfies never;
   }
 }
 
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
-  if (outputsOf(graph) === undefined) doubts.push(`${file}: it has no classifier; the network ends with its features`);
-  if (naming.dialect === 'detectron2' && config?.strideOn === '1x1')
+  if (outputsOf(graph) === undefined) {
+    const head = headWeights([...naming.tensors.values(), ...naming.foreign]);
+    const own = head.length ? `; ${list(head)} may be a head of its own, which was left out` : '';
+    doubts.push(`${file}: it has no classifier; the network ends with its features${own}`);
+  }
+  if (naming.dialect === 'detectron2' && !naming.author) {
+    const late = config?.strideOn === '1x1' ? 'architecture resnet50 (or the like) and ' : '';
     doubts.push(
-      `${file}: taken for MSRA's weights (stride on the first 1×1, BGR pictures); for Detectron2's copies of torchvision's pass architecture resnet50 (or the like) and preprocess torchvision`,
+      `${file}: taken for MSRA's weights (${late && 'stride on the first 1×1, '}BGR pictures); for Detectron2's copies of torchvision's pass ${late}preprocess torchvision`,
     );
+  }
   const same = config && naming.dialect === 'timm' ? lookalikes(config) : [];
   if (same.length)
     doubts.push(

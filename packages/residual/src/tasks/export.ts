@@ -23,11 +23,20 @@ export interface ExportOptions extends Watched {
  * cannot say; ABORTED.
  * @example await exportOnnx(model, 'resnet50.onnx');
  */
-export async function exportOnnx(model: Savable, path: string, options: ExportOptions = {}): Promise<void> {
+export async function exportOnnx(model: Savable, path: string, options: ExportOptions = {}): Promise<Exported> {
   checkWeights(model);
+  const onnx = onnxModel(model, options);
   // The weights go first: a model that names weights which are not there is worse than none.
-  for (const file of modelFiles(onnxModel(model, options), path).toReversed())
-    await writeFileAtomic(file.path, watch(file.pieces, options));
+  for (const file of modelFiles(onnx, path).toReversed()) await writeFileAtomic(file.path, watch(file.pieces, options));
+  const bytes = onnx.initializers.reduce((sum, { data }) => sum + data.byteLength, 0);
+  return { tensors: onnx.initializers.length, bytes };
+}
+
+/** What was written. */
+export interface Exported {
+  readonly tensors: number;
+  /** Of all values. */
+  readonly bytes: number;
 }
 
 /** The model as it is exported. */

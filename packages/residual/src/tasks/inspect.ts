@@ -45,14 +45,20 @@ export interface Inspection {
   readonly metadata: Metadata;
 }
 
+/** What is looked at. */
+export interface InspectOptions {
+  /** Which set of weights of a training checkpoint: `model`, `model_ema`; where there is an average, it is the default. */
+  readonly part?: string | undefined;
+}
+
 /**
  * Reads the table of contents of a weight file and says what it looks like.
- * @throws FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, MISSING_PACKAGE.
+ * @throws UNKNOWN_NAME when it has no such part; FILE, WEIGHTS_FORMAT, WEIGHTS_UNSAFE, MISSING_PACKAGE.
  */
-export async function inspect(from: CheckpointInput): Promise<Inspection> {
+export async function inspect(from: CheckpointInput, options: InspectOptions = {}): Promise<Inspection> {
   const checkpoint = await openCheckpoint(from);
   try {
-    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);
+    const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint, options.part);
     const { naming, architecture, described, record, beside } = withSideFiles(
       understand(taken),
       await readSideFiles(from),

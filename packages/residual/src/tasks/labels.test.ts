@@ -41,6 +41,12 @@ test('labels without ids in another order are taken, but told of; those of anoth
   expect(settle(known.map(({ label }) => ({ label: label.toLowerCase() }))).notes).toEqual([]);
 });
 
+test('labels that are all the same are told of', () => {
+  expect(settle(known.map(() => ({ label: 'thing' }))).notes).toEqual([
+    'a.pth: all 1000 labels are "thing"; answers cannot be told apart by them',
+  ]);
+});
+
 test('another number is refused; a subset is told apart', () => {
   const message = (labels: readonly ClassLabel[], of?: readonly ClassLabel[]): string => {
     try {

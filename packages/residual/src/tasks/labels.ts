@@ -14,7 +14,7 @@ export const classesOf = ({ graph, record }: Pick<Model, 'graph' | 'record'>): r
  *
  * The user's must be as many as the outputs. Where they carry WordNet ids, these must stand in the order of the known
  * ones; where only labels are there and most of them stand elsewhere in the known list, a note says so, because a
- * network may have been trained in that order.
+ * network may have been trained in that order. Another note says when all are the same.
  *
  * @param known what the outputs are by the model's record, or by custom
  * @throws CLASSES naming the difference.
@@ -30,6 +30,8 @@ export function settleLabels(
   const outputs = outputsOf(graph);
   if (!labels || outputs === undefined) return labels;
   if (labels.length !== outputs) throw otherNumber(labels, known, outputs, file);
+  if (given && outputs > 1 && labels.every(({ label }) => label === labels[0].label))
+    notes.push(`${file}: all ${outputs} labels are "${labels[0].label}"; answers cannot be told apart by them`);
   if (!known || labels === known) return labels;
   const places = new Map(known.map(({ wnid }, index) => [wnid, index]));
   if (labels.every(({ wnid }) => wnid !== undefined && places.has(wnid))) {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { initialise } from '../models/initialise.js';
@@ -6,6 +6,9 @@ import { build, type ResNetOptions } from '../models/resnet.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
+import { classify } from './classify.js';
+import { convert } from './convert.js';
+import { inspect } from './inspect.js';
 import { load } from './load.js';
 import { save } from './save.js';
 
@@ -148,6 +151,58 @@ describe('another number of classes', () => {
     expect(model.graph.outputs.map(({ name }) => name)).toEqual(['features']);
     await using classifier = await load(fileOf('resnet18', { classes: 0 }), { classes: 2, newHead: true });
     expect(classifier.graph.outputs.map(({ name }) => name)).toEqual(['logits']);
+  });
+});
+
+describe('a Sequential in the place of the classifier', () => {
+  /** Layers of a head, each of which is [name, number of outputs]. */
+  const headed = (...head: [string, number][]) =>
+    fileOf('resnet18', { classes: 0, width: 8, widthPerGroup: 8, size: 32 }, (w) => {
+      for (const [name, outputs] of head) {
+        w.set(`fc.${name}.weight`, tensor(new Float32Array(outputs * 64).fill(outputs), [outputs, 64]));
+        w.set(`fc.${name}.bias`, tensor(new Float32Array(outputs), [outputs]));
+      }
+    });
+
+  test.each(['0', '1', '4', 'linear'])('its one Linear, fc.%s, is the classifier', async (name) => {
+    const file = headed([name, 5]);
+    await using model = await load(file);
+    expect(model.record.config?.classes).toBe(5);
+    expect(model.weights.get('fc.weight')?.data[0]).toBe(5);
+    expect(model.notes.join()).not.toContain('no classifier');
+    expect(await inspect(file)).toMatchObject({ classes: 5, architecture: expect.stringContaining('resnet') });
+    // In a record too, where the tensors keep their names.
+    const folder = temporaryFolder();
+    const [source, target] = ['a.safetensors', 'a.residual'].map((file) => join(folder.path, file));
+    writeFileSync(source, file);
+    await convert(source, target);
+    await using again = await load(target);
+    expect(again.weights.get('fc.weight')).toEqual(model.weights.get('fc.weight'));
+    folder.remove();
+  });
+
+  test('several Linears, or a BatchNorm beside one: features, and the head is named', async () => {
+    const file = headed(['0', 64], ['3', 5]);
+    await using model = await load(file);
+    expect(model.graph.outputs[0].name).toBe('features');
+    expect(model.notes.join()).toContain('fc.0.weight, fc.3.weight may be a head of its own');
+    await expect(classify(model, tensor([0], [1, 1, 1, 1]))).rejects.toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringContaining("its file's fc.0.weight, fc.3.weight may be a head of its own: build"),
+    });
+    const normed = fileOf('resnet18', { classes: 0, width: 8, widthPerGroup: 8, size: 32 }, (w) => {
+      w.set('fc.0.weight', tensor(new Float32Array(64), [64]));
+      w.set('fc.1.weight', tensor(new Float32Array(128), [2, 64]));
+    });
+    await using features = await load(normed);
+    expect(features.graph.outputs[0].name).toBe('features');
+  });
+
+  test('a network of one’s own has its own names', async () => {
+    const graph = build('resnet18', { classes: 5, width: 8, widthPerGroup: 8, size: 32 });
+    const parameters = graph.parameters.map((p) => ({ ...p, name: p.name.replace(/^fc\./, 'fc.1.') }));
+    await using model = await load(headed(['1', 5]), { architecture: { ...graph, parameters } });
+    expect(model.weights.get('fc.1.weight')?.data[0]).toBe(5);
   });
 });
 

@@ -60,7 +60,7 @@ export function chooseNetwork(
     // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.
     const config = found.architecture && { config: found.architecture.config };
     refuseChanges(architecture, options, file);
-    const own = checkpoint.numbered ? numberedNaming(architecture, names, false) : naming;
+    const own = checkpoint.numbered ? numberedNaming(architecture, names, false) : asNamed(naming, architecture, names);
     return { graph: architecture, naming: own, architecture: architecture.name, ...config };
   }
   // Without a classifier in the file the network ends with its features, unless a new classifier is asked for.
@@ -95,6 +95,12 @@ export function chooseNetwork(
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
   );
+}
+
+/** A network without a layer `fc` may call its head's layers as the file does: `fc.0`, `fc.1`. */
+function asNamed(naming: Network['naming'], { parameters }: Graph, names: readonly string[]): Network['naming'] {
+  if (!naming.dialect || parameters.some(({ name }) => name === 'fc.weight')) return naming;
+  return { ...naming, ...applyNames(names, naming.prefix, dialects[naming.dialect].parameter) };
 }
 
 /** A network that is given as it is cannot be changed while its weights are loaded. */

@@ -3,6 +3,7 @@ import type { Graph } from '../graph/graph.js';
 import { kerasGraph } from '../models/keras-config.js';
 import { onnxGraph } from '../models/onnx-graph.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
+import { withSequentialHead } from '../weights/head.js';
 import { type Naming, parameterShape, recogniseNames } from '../weights/names.js';
 import { type Architecture, nameOf as architectureName, recogniseArchitecture } from '../weights/recognise.js';
 import { ownSpelling, readRecord, type StoredRecord } from '../weights/record.js';
@@ -24,9 +25,21 @@ export interface Understanding {
 export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
   const record = readRecord(checkpoint.metadata, file);
   if (record?.config || record?.graph) return recorded(checkpoint, record);
-  const naming = recogniseNames([...checkpoint.tensors.keys()]);
+  const naming = namingOf(checkpoint);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   return { naming, architecture, described: describedBy(checkpoint), record };
+}
+
+/** Whose spelling the names are in; Detectron2's files say in `__author__` if the weights were torchvision's. */
+function namingOf(checkpoint: Checkpoint): Naming | undefined {
+  const { tensors, network, metadata } = checkpoint;
+  const naming = recogniseNames([...tensors.keys()]);
+  // An ONNX model says itself what its layers are.
+  if (!naming || network) return naming;
+  const { __author__: author } = metadata;
+  if (naming.dialect === 'detectron2' && author === 'torchvision')
+    return { ...naming, author, reason: `${naming.reason}; its __author__ is torchvision` };
+  return withSequentialHead(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
 }
 
 function describedBy({ network, metadata: { model_config: modelConfig } }: Checkpoint): (() => Graph) | undefined {
@@ -38,7 +51,7 @@ function describedBy({ network, metadata: { model_config: modelConfig } }: Check
 function recorded(checkpoint: Checkpoint, record: StoredRecord): Understanding {
   const { config, graph, architecture: name } = record;
   return {
-    naming: record.dialect === ownSpelling ? undefined : recogniseNames([...checkpoint.tensors.keys()]),
+    naming: record.dialect === ownSpelling ? undefined : namingOf(checkpoint),
     architecture: config && { name, config },
     described: graph && (() => graph),
     record,

@@ -67,6 +67,8 @@ const detectron2: readonly Rule[] = [
   ['layer{s}.{b}.downsample.1.{role}', 'res{s+1}.{b}.shortcut.norm.{role}'],
   ['layer{s}.{b}.downsample.0.{role}', 'res{s+1}.{b}.shortcut.{role}'],
   ['fc.{role}', 'linear.{role}'],
+  // Its convert-torchvision-to-d2.py puts whatever is no stage into the stem.
+  ['fc.{role}', 'stem.fc.{role}', 'read'],
 ];
 
 /** He's Caffe layers, whose BatchNorm only measures: what it learns is a layer called scale. */

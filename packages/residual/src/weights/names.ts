@@ -11,6 +11,8 @@ export interface Naming {
   readonly prefix: string;
   /** Parameter → the file's tensor. */
   readonly tensors: ReadonlyMap<string, string>;
+  /** Whose weights the file says were spelled anew. Their customs are heard, not the dialect's. */
+  readonly author?: 'torchvision';
   /** Parameters that are laid out otherwise than `layout` says. */
   readonly arrange?: ReadonlyMap<string, Arrangement>;
   /** Tensors that are of no use for inference, such as `num_batches_tracked`. */

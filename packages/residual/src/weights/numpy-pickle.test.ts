@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { noiseWeights } from '../engines/sketch.js';
 import { ResidualError } from '../errors.js';
 import { family, resnet } from '../models/resnet.js';
+import { convert } from '../tasks/convert.js';
 import { load } from '../tasks/load.js';
 import type { Tensor } from '../tensor.js';
 import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch } from '../testing.js';
@@ -69,35 +70,75 @@ describe('a pickle of NumPy arrays', () => {
   });
 });
 
-test('Detectron2’s model zoo: a backbone in a detector’s pickle', async () => {
-  const config = { ...family.resnet18, depths: [1, 1, 1, 1], width: 8, widthPerGroup: 8, classes: 0, size: 32 };
-  const graph = resnet(config);
-  const weights = noiseWeights(graph, 2);
-  const file = join(folder, 'backbone.safetensors');
-  const named = graph.parameters.map((p): [string, Tensor] => [
-    dialects.detectron2.spell(p.name, config) as string,
-    weights.get(p.name) as Tensor,
-  ]);
-  writeFileSync(file, Buffer.concat([...safetensorsBytes(new Map(named))]));
+/** A pickle of these tensors as Detectron2 has them, below `model`. */
+function detectron2File(name: string, tensors: ReadonlyMap<string, Tensor>, author: string): string {
+  const [source, target] = [join(folder, `${name}.safetensors`), join(folder, `${name}.pkl`)];
+  writeFileSync(source, Buffer.concat([...safetensorsBytes(tensors)]));
   pythonJson(
     `
 import pickle
 raw = open(sys.argv[1], 'rb').read()
 length = int.from_bytes(raw[:8], 'little')
 header = json.loads(raw[8:8 + length])
-model = {'proposal_generator.rpn_head.conv.weight': np.zeros((2, 2, 3, 3), 'f4')}
+model = {}
 for name, entry in header.items():
     if name != '__metadata__':
         begin, end = entry['data_offsets']
         model[name] = np.frombuffer(raw[8 + length + begin:8 + length + end], '<f4').reshape(entry['shape'])
-pickle.dump({'model': model, '__author__': 'Detectron2 Model Zoo'}, open(sys.argv[2], 'wb'))
+pickle.dump({'model': model, '__author__': sys.argv[3], 'matching_heuristics': True}, open(sys.argv[2], 'wb'))
 print('null')
 `,
-    file,
-    join(folder, 'model_final.pkl'),
+    source,
+    target,
+    author,
   );
-  await using model = await load(join(folder, 'model_final.pkl'), { engine: 'reference' });
+  return target;
+}
+
+const small = { depths: [1, 1, 1, 1], width: 8, widthPerGroup: 8, size: 32 };
+
+test('Detectron2’s model zoo: a backbone in a detector’s pickle', async () => {
+  const config = { ...family.resnet18, ...small, classes: 0 };
+  const weights = noiseWeights(resnet(config), 2);
+  const named = new Map(
+    [...weights].map(([name, tensor]) => [dialects.detectron2.spell(name, config) as string, tensor]),
+  );
+  const head: Tensor = { dtype: 'float32', shape: [2], data: new Float32Array(2) };
+  named.set('proposal_generator.rpn_head.conv.weight', head);
+  const file = detectron2File('zoo', named, 'Detectron2 Model Zoo');
+  await using model = await load(file, { engine: 'reference' });
   for (const [name, { data }] of weights) expect(model.weights.get(name)?.data).toEqual(data);
   expect(model.notes.join('\n')).toContain('took "model.backbone.bottom_up." off the names');
   expect(model.notes.join('\n')).toContain('1 tensors have no place');
+  expect(model.record.preprocess).toBe('msra');
 });
+
+test.each(['resnet18', 'resnet50'] as const)(
+  'torchvision’s %s as its convert-torchvision-to-d2.py spells it stays torchvision’s',
+  async (name) => {
+    const config = { ...family[name], ...small, classes: 6 };
+    const weights = noiseWeights(resnet(config), 3);
+    const spelled = (parameter: string) =>
+      parameter.startsWith('fc.')
+        ? `stem.${parameter}`
+        : (dialects.detectron2.spell(parameter, config) as string).replace('backbone.bottom_up.', '');
+    const named = new Map([...weights].map(([parameter, tensor]) => [spelled(parameter), tensor]));
+    const file = detectron2File(name, named, 'torchvision');
+    await using model = await load(file, { engine: 'reference' });
+    expect(model.record).toMatchObject({ preprocess: 'torchvision', config: { strideOn: '3x3', classes: 6 } });
+    expect(model.report).toMatchObject({ loaded: weights.size, unexpected: [] });
+    expect(model.notes.join()).not.toContain('MSRA');
+    // Another author's, or nobody's, are MSRA's.
+    await using other = await load(detectron2File(`${name}-other`, named, 'Caffe2'), { engine: 'reference' });
+    expect(other.record.preprocess).toBe('msra');
+    expect(other.record.config?.strideOn).toBe(name === 'resnet50' ? '1x1' : '3x3');
+    expect(other.notes.join()).toContain('MSRA');
+    // The names alone would lose it.
+    await expect(convert(file, join(folder, 'alone.pth'))).rejects.toMatchObject({ code: 'WEIGHTS_MISMATCH' });
+    for (const kept of ['safetensors', 'residual'].map((ending) => join(folder, `${name}.kept.${ending}`))) {
+      await convert(file, kept);
+      await using again = await load(kept);
+      expect(again.record).toEqual(model.record);
+    }
+  },
+);

@@ -65,6 +65,15 @@ describe('of several sets of weights one is taken', () => {
       code: 'UNKNOWN_NAME',
       message: expect.stringContaining('did you mean "state_dict"?'),
     });
+    const plain = Buffer.concat([...safetensorsBytes(weightsOf(1))]);
+    expect(await refusal(load(plain, { part: 'nope' }))).toMatchObject({
+      code: 'UNKNOWN_NAME',
+      message: 'no part "nope": the file holds one set of weights; leave part out',
+    });
+    // Sets that nobody knows the names of are sets.
+    expect(await refusal(load(fileOf({ generator: 1, critic: 2 }), { part: 'generatr' }))).toMatchObject({
+      message: expect.stringContaining('did you mean "generator"?'),
+    });
   });
 
   test('weights by themselves stay as they are, whatever stands beside them', async () => {
@@ -86,6 +95,12 @@ describe('of several sets of weights one is taken', () => {
       prefix: 'model_ema.module.',
       otherParts: [{ name: 'model', tensors: network.parameters.length }],
       leftOut: [{ name: 'optimizer', tensors: 300 }],
+      parameters: learnt,
+    });
+    expect(await inspect(fileOf({ model: 1, 'model_ema.module': 2 }, moments), { part: 'model' })).toMatchObject({
+      part: 'model',
+      prefix: 'model.',
+      otherParts: [{ name: 'model_ema' }],
       parameters: learnt,
     });
   });

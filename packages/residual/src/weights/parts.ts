@@ -1,5 +1,6 @@
-import { unknownName } from '../errors.js';
+import { ResidualError, unknownName } from '../errors.js';
 import type { Checkpoint } from './checkpoint.js';
+import { recogniseNames } from './names.js';
 
 /*
  * A checkpoint of a training run holds more than one network's weights: the weights as they are, their average over
@@ -69,6 +70,10 @@ export function choosePart(checkpoint: Checkpoint, part?: string): Chosen {
     return narrowed(checkpoint, found[0].name, found.slice(1), parts);
   }
   const inside = [...checkpoint.tensors.keys()].some((name) => name.startsWith(`${part}.`));
+  if (!inside && recogniseNames([...checkpoint.tensors.keys()])?.prefix === '')
+    throw new ResidualError('UNKNOWN_NAME', `no part "${part}": the file holds one set of weights; leave part out`, {
+      part,
+    });
   if (!inside) throw unknownName('part of the checkpoint', part, counts.keys());
   const others = customary(parts, checkpoint.tensors.size).filter(({ name }) => name !== part);
   return narrowed(checkpoint, part, others, parts);

@@ -47,7 +47,7 @@ function torchConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined
   const bottleneck = has('layer1.0.conv3.weight');
   const groups = bottleneck ? Math.max(1, Math.round(first[0] / second[1])) : 1;
   const width = bottleneck ? Math.round((shapeOf('layer1.0.conv3.weight')?.[0] ?? 0) / 4) : first[0];
-  const { custom }: Dialect = dialects[naming.dialect];
+  const { custom }: Dialect = dialects[naming.author ?? naming.dialect];
   return {
     ...base,
     ...(custom && (bottleneck ? custom : { ...custom, strideOn: '3x3' })),

@@ -66,15 +66,27 @@ export const targetFormats: readonly TargetFormat[] = [...(Object.keys(container
  * @throws ARGUMENT for an ending that means none.
  */
 export function formatOfEnding(path: string): TargetFormat {
-  const name = path.replace(/^.*[/\\]/, '').toLowerCase();
-  if (name.endsWith('.onnx')) return 'onnx';
-  for (const [format, { endings }] of Object.entries(containers) as [ContainerName, Container][])
-    if (endings.some((ending) => name.endsWith(ending))) return format;
+  const format = meantBy(path);
+  if (format) return format;
   const known = [...Object.values(containers).flatMap(({ endings }) => endings), '.onnx'].join(' ');
-  const hint = name.endsWith('.keras') ? '; Keras 3 reads weights from .h5 too' : '';
+  const hint = path.toLowerCase().endsWith('.keras') ? '; Keras 3 reads weights from .h5 too' : '';
   throw new ResidualError(
     'ARGUMENT',
     `${path}: its ending says no format that is written; expected one of ${known}, or name the format (to)${hint}`,
     { file: path },
   );
+}
+
+/** What to tell of a file whose ending means another format than the one that is asked for; a record needs no ending. */
+export function endingNote(path: string, format: TargetFormat): string | undefined {
+  const meant = meantBy(path);
+  if (!meant || meant === format || (format === 'residual' && meant === 'safetensors')) return undefined;
+  return `${path}: written as ${format}, as was asked; its ending means ${meant}, and other programs may go by that`;
+}
+
+function meantBy(path: string): TargetFormat | undefined {
+  const name = path.replace(/^.*[/\\]/, '').toLowerCase();
+  if (name.endsWith('.onnx')) return 'onnx';
+  const all = Object.entries(containers) as [ContainerName, Container][];
+  return all.find(([, { endings }]) => endings.some((ending) => name.endsWith(ending)))?.[0];
 }
