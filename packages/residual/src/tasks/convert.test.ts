@@ -248,44 +248,6 @@ describe('a network saved here is spelled as others spell it', () => {
     });
   });
 
-  test('readers who prepare pictures otherwise: a note, a header that says so, or a refusal', async () => {
-    const source = await saved('resnet18', small);
-    await convert(source, at('plain18.pth'));
-    const to = (name: string, dialect: DialectName) => convert(at('plain18.pth'), at(name), { dialect });
-    // Basic blocks: nothing but the pictures is otherwise.
-    await expect(to('d2.pth', 'detectron2')).rejects.toMatchObject({
-      code: 'WEIGHTS_MISMATCH',
-      message: expect.stringContaining('by preset "msra", and this model wants "torchvision": other values'),
-    });
-    expect(existsSync(at('d2.pth'))).toBe(false);
-    const d2 = await to('d2.safetensors', 'detectron2');
-    expect(d2.notes.at(-1)).toMatch(/by preset "msra", .*; its header has the plan/);
-    await using original = await load(at('plain18.pth'));
-    await using read = await load(at('d2.safetensors'));
-    expect(read.record).toEqual(original.record);
-    // Another filter makes little difference.
-    const hf = await to('hf.pth', 'huggingface');
-    expect(hf.notes.at(-1)).toMatch(
-      /"torchvision-bicubic", and this model wants "torchvision"; a \.pth file cannot say so/,
-    );
-    expect((await to('mm.pth', 'mmpretrain')).notes.join()).not.toContain('prepares pictures');
-    // A record that cannot go along counts where the tensors stay as they are, too.
-    await convert(at('plain18.pth'), at('raw18.residual'), { preprocess: 'raw255' });
-    await expect(convert(at('raw18.residual'), at('raw18.pth'))).rejects.toThrow('this model wants "raw255"');
-    expect((await convert(at('raw18.residual'), at('raw18.safetensors'))).notes).toEqual([]);
-    await convert(at('plain18.pth'), at('v2.residual'), { preprocess: 'torchvision-v2' });
-    expect((await convert(at('v2.residual'), at('v2.pth'))).notes.join()).toContain(
-      'this model wants "torchvision-v2"',
-    );
-  });
-
-  test('Detectron2’s names are told to be MSRA’s, basic blocks too', async () => {
-    const source = await saved('resnet18', small, 'detectron2');
-    await convert(source, at('msra.pth'), { dialect: 'detectron2' });
-    await using model = await load(at('msra.pth'));
-    expect(model.notes.join()).toContain("taken for MSRA's weights (BGR pictures)");
-  });
-
   test('the record goes along into .safetensors', async () => {
     const source = await saved('resnet18', small);
     expect(await convert(source, at('kept.safetensors'))).toMatchObject({ dialect: 'torchvision' });

@@ -15,7 +15,7 @@ import type { Understanding } from './understand.js';
 
 /** How that differs from what the model wants. */
 export interface OtherPreparation {
-  /** `whoever reads these names prepares pictures by preset "msra", and this model wants "torchvision"` */
+  /** `whoever reads names of detectron2 prepares pictures by preset "msra", and this model wants "torchvision"` */
   readonly contrast: string;
   /** Whether the values differ in their channels' order or their range, so that answers are wrong; else crop, filter or means. */
   readonly wrong: boolean;
@@ -46,7 +46,7 @@ export function otherPreparation(
   if (!wrong && samePixels(custom, plan) && sameValues(custom, plan, 1e-6)) return undefined;
   const wants = preprocess === 'custom' ? 'a plan of its own' : `"${preprocess}"`;
   return {
-    contrast: `whoever reads these names prepares pictures by preset "${name}", and this model wants ${wants}`,
+    contrast: `whoever reads names of ${naming.dialect} prepares pictures by preset "${name}", and this model wants ${wants}`,
     wrong,
   };
 }
@@ -78,7 +78,7 @@ export async function publishedPlan(
 
 /** What to tell the user of it; `kept` says that the file has the record. */
 export const preparedNote = (format: ContainerName, { contrast }: OtherPreparation, kept = false): string =>
-  `${contrast}; ${kept ? 'its header has the plan, which residual reads' : `a ${containers[format].endings[0]} file cannot say so: tell it who reads it`}`;
+  `${contrast}; ${kept ? 'its header has the plan, which residual reads' : `a ${containers[format].endings[0]} file cannot say so, tell whoever uses it`}`;
 
 /** The answers would be wrong, and nothing would say so. */
 export const misprepared = (name: string, format: ContainerName, { contrast }: OtherPreparation): ResidualError =>

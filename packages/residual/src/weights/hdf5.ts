@@ -91,6 +91,12 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     return ask(() => attributeText(library, id, path, name, metadata, source));
   };
 
+  const elsewhere = (path: string): ResidualError =>
+    unsupported(
+      source,
+      `the values of ${path} are stored in another file, and data outside the file is not read; write it again as one file`,
+    );
+
   /** Keras 3 writes bfloat16 as two bytes of no type, and says so beside them. */
   const opaque = (size: number, path: string): DType | undefined =>
     size === 2 && attribute(path, 'dtype') === 'bfloat16' ? 'bfloat16' : undefined;
@@ -128,6 +134,8 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     },
     read(path, { dtype, shape }) {
       const length = sizeOf(shape) * bytesPerElement[dtype];
+      // The library would give zeros for parts of other files.
+      if (ask(() => library.get_dataset_metadata(id, path)).virtual_sources?.length) throw elsewhere(path);
       try {
         return ask(() =>
           withMemory(library, length, (at) => {
@@ -139,6 +147,7 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
         );
       } catch (error) {
         if (!isDamage(error)) throw error;
+        if (error.message.includes('external raw data file')) throw elsewhere(path);
         const foreign = attempt(() => library.get_dataset_filters(id, path))?.find(isForeign);
         throw foreign
           ? unsupported(

@@ -1,8 +1,8 @@
 /*
  * Classes that training checkpoints name beside their weights and that only hold data. Nothing of theirs is run: an
- * object of such a class becomes a plain dictionary, list or text in the checkpoint's metadata. The list is closed; a
- * name that is not on it is refused, for what it does when it is called cannot be known. Taken from checkpoints of
- * timm, torchvision's references, Detectron2, fvcore, OpenMMLab, Lightning and DINO.
+ * object of such a class becomes a plain dictionary, list or text in the checkpoint's metadata; dates stand in dates.ts.
+ * The list is closed; a name that is not on it is refused, for what it does when it is called cannot be known. Taken from
+ * checkpoints of timm, torchvision's references, Detectron2, fvcore, OpenMMLab, Lightning and DINO.
  */
 
 /** Objects whose fields arrive as state, `__dict__`. */

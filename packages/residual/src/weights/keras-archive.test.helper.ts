@@ -22,10 +22,11 @@ def save_layers(f, layer, path, container, noted, gaps, options):
             used[name] = used.get(name, -1) + 1
             if used[name]: name = f'{name}_{used[name]}'
             if again == 0: save_layers(f, child, f'{path}/{container}/{name}', container, noted, gaps, options)
-def weights_h5(model, container='layers', noted=True, gaps=False, libver=None, **options):
+def weights_h5(model, container='layers', noted=True, gaps=False, libver=None, root=True, **options):
     memory = io.BytesIO()
     with h5py.File(memory, 'w', libver=libver) as f:
         save_layers(f, model, '', container, noted, gaps, options)
+        if not root: del f['vars']
         f.create_group('optimizer/vars')['0'] = np.array(7)
     return memory.getvalue()
 def description(layer, outer=None):

@@ -35,6 +35,7 @@ save = lambda name, model, h5={}, **zip: archive(f'{folder}/{name}.keras', descr
 save('plain', flat); save('unnamed', flat, {'noted': False})
 save('deflated', flat, method=zipfile.ZIP_DEFLATED); save('packed', flat, {'chunks': True, 'compression': 'gzip', 'shuffle': True})
 save('latest', flat, {'libver': 'latest'}); save('assets', flat, **{'assets/x.txt': 'hello'})
+save('rootless', flat, {'root': False}); save('rootless-legacy', flat, {'root': False, 'container': '_layer_checkpoint_dependencies', 'noted': False})
 save('legacy', flat, {'container': '_layer_checkpoint_dependencies', 'noted': False})
 save('legacy-gaps', flat, {'container': '_layer_checkpoint_dependencies', 'noted': False, 'gaps': True})
 trunk = {'class': 'Functional', 'name': 'trunk', 'layers': layers[:-1], 'from': ['photo']}
@@ -125,6 +126,8 @@ describe.skipIf(!shared)('Keras 3', () => {
     'packed',
     'latest',
     'assets',
+    'rootless',
+    'rootless-legacy',
     'legacy',
     'legacy-gaps',
     'nested',

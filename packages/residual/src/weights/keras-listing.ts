@@ -1,6 +1,7 @@
 import type { Metadata, TensorInfo } from './checkpoint.js';
 import type { HdfFile } from './hdf5.js';
 import { parseJson } from './json.js';
+import { containers } from './keras-variables.js';
 import { damaged, type Named, unsupported } from './source.js';
 
 /** The table of contents of a Keras `.h5` file. */
@@ -24,7 +25,7 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
   const whole = file.kind('/model_weights') === 'group';
   const root = whole ? '/model_weights' : '/';
   const layers = nameList(file, root, 'layer_names');
-  if (!whole && !layers && file.kind('/vars') === 'group') return listVariables(file);
+  if (!whole && !layers && isNumbered(file)) return listVariables(file);
   const about = (name: string) => file.attribute('/', name) ?? (whole ? file.attribute(root, name) : undefined);
   const config = file.attribute('/', 'model_config');
   const metadata = {
@@ -39,6 +40,12 @@ export function listKeras(file: HdfFile, source: Named): KerasListing {
     metadata: Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined)),
   };
 }
+
+/** Keras makes the folder of a model's own variables when there are any; those of its layers tell as much. */
+const isNumbered = (file: HdfFile): boolean =>
+  file.kind('/vars') === 'group' ||
+  (containers.some((name) => file.kind(`/${name}`) === 'group') &&
+    file.leaves().some((path) => /\/vars\/\d+$/.test(path) && containers.includes(path.split('/')[1])));
 
 /** The layers of a model that are models themselves. */
 function modelNames(config: unknown): ReadonlySet<unknown> {
@@ -74,7 +81,7 @@ function byLayer(
       if (!info)
         throw unsupported(
           source,
-          `the weight ${name} is no dataset of numbers that are read here; expected floats, signed integers, bytes or booleans`,
+          `the weight ${name} is no dataset of numbers that are read here; expected floats, signed integers, bytes or booleans, in this very file`,
         );
       if (tensors.has(name)) throw damaged(source, `it lists the weight ${name} twice`);
       tensors.set(name, { name, path, ...info });
@@ -83,7 +90,7 @@ function byLayer(
   return [...tensors.values()];
 }
 
-/** The file of Keras 3's `save_weights`: datasets `…/vars/0`, numbered in each folder, behind one for the model itself. */
+/** The file of Keras 3's `save_weights`: datasets `…/vars/0`, numbered in each folder. */
 function listVariables(file: HdfFile): KerasListing {
   const tensors = byPath(file).filter(({ name }) => !/^(optimizer|metrics)\/|(^|\/)seed_generator\//.test(name));
   const folders = new Set(tensors.map(({ path }) => path.replace(/\/[^/]*$/, '')));

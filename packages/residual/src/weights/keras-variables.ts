@@ -15,7 +15,7 @@ interface Variable extends TensorInfo {
 }
 
 /** Where the layers of a model stand, newest spelling first. */
-const containers = ['layers', '_layer_checkpoint_dependencies'];
+export const containers = ['layers', '_layer_checkpoint_dependencies'];
 
 /**
  * Names the variables `layer/kernel`, `layer/moving_mean` …, in the order of the layers.

@@ -78,6 +78,14 @@ with h5py.File(f'{folder}/weight-parts.h5', 'w') as f:
     for i in range(12): g.attrs[f'weight_names{i}'] = np.array([f'w{i}'.encode()]); g[f'w{i}'] = np.ones(2, 'f4')
 with h5py.File(f'{folder}/missing.h5', 'w') as f:
     f.attrs['layer_names'] = np.array([b'conv1']); f.create_group('conv1').attrs['weight_names'] = np.array([b'conv1/kernel:0'])
+raw = np.ones(70, 'f4'); raw.tofile(f'{folder}/raw.bin')
+keras('external', lambda g, n, a: g.create_dataset(n, shape=(70,), dtype='f4', external=[(f'{folder}/raw.bin', 0, 280)]), layers={'fc': {'k': raw}})
+with h5py.File(f'{folder}/source.h5', 'w') as f: f['d'] = raw
+def virtual(g, n, a):
+    layout = h5py.VirtualLayout(shape=(70,), dtype='f4'); layout[:] = h5py.VirtualSource(f'{folder}/source.h5', 'd', shape=(70,)); g.create_virtual_dataset(n, layout)
+keras('virtual', virtual, layers={'fc': {'k': raw}})
+def linked(g, n, a): g[n] = h5py.ExternalLink(f'{folder}/source.h5', '/d')
+keras('linked', linked, layers={'fc': {'k': raw}})
 keras('complex', layers={'fc': {'fc/kernel:0': np.ones(3, 'c8')}})
 with h5py.File(f'{folder}/twice.h5', 'w') as f:
     f.attrs['layer_names'] = [b'a']; g = f.create_group('a'); g.attrs['weight_names'] = [b'w', b'w']; g['w'] = np.ones(2, 'f4')
@@ -211,6 +219,7 @@ describe.skipIf(!shared)('Keras files', () => {
   test.each([
     ['missing', /layer conv1 lists the weight conv1\/kernel:0, which is not there/],
     ['complex', /weight fc\/fc\/kernel:0 is no dataset of numbers that are read here/],
+    ['linked', /weight fc\/k is no dataset .* in this very file/],
     ['twice', /it lists the weight a\/w twice/],
     ['no-line', /its layer_names list conv {2}1x{570,590}…;/],
     ['no-layer', /its layer_names list conv1, which is not there/],
@@ -229,6 +238,14 @@ describe.skipIf(!shared)('Keras files', () => {
   test('a filter that is not read is named when the values are asked for', async () => {
     const checkpoint = await openCheckpoint(path('lzf'));
     expect((await refusal(checkpoint.read('fc/fc/kernel:0'))).message).toContain('the HDF5 filter lzf');
+    await checkpoint.close();
+  });
+
+  test.each(['external', 'virtual'])('%s: values in another file are not read, which is said', async (name) => {
+    const checkpoint = await openCheckpoint(path(name));
+    expect((await refusal(checkpoint.read('fc/k'))).message).toMatch(
+      /the values of \/fc\/k are stored in another file, and data outside the file is not read; write it again as one file$/,
+    );
     await checkpoint.close();
   });
 

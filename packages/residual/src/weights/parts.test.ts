@@ -108,7 +108,7 @@ describe('of several sets of weights one is taken', () => {
 
 /** What timm's and torchvision's training programs save, and classes that real checkpoints name. */
 const training = `
-import torch, argparse, pathlib, types, collections
+import torch, argparse, datetime, pathlib, types, collections
 folder = sys.argv[1]
 def foreign(name, base):
     module, _, kind = name.rpartition('.')
@@ -124,6 +124,9 @@ config = foreign('yacs.config.CfgNode', dict)(MODEL=foreign('easydict.EasyDict',
 ema = torch.optim.swa_utils.AveragedModel(net)
 saved = {'model': net.state_dict(), 'model_ema': ema.state_dict(), 'optimizer': optimizer.state_dict(), 'lr_scheduler': scheduler.state_dict(),
          'scaler': {'scale': 65536.0}, 'epoch': 7, 'args': args, 'config': config, 'history': collections.deque([1.5, 2.5]),
+         'began': datetime.datetime(2024, 5, 1, 12, 30, 0, 250, datetime.timezone(datetime.timedelta(hours=-2, minutes=-30))),
+         'ended': datetime.datetime(2024, 12, 31, 23, 59, 59), 'zulu': datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
+         'day': datetime.date(1999, 1, 2), 'clock': datetime.time(7, 8, 9), 'took': datetime.timedelta(days=1, seconds=2, microseconds=500000),
          'version': torch.torch_version.TorchVersion('2.1.0')}
 for protocol in (2, 4): torch.save(saved, f'{folder}/run{protocol}', pickle_protocol=protocol)
 torch.save(saved, f'{folder}/run-legacy', _use_new_zipfile_serialization=False)
@@ -154,6 +157,12 @@ describe.skipIf(!shared)('training checkpoints as torch.save writes them', () =>
       'config.MODEL.DEPTH': 50,
       history: [1.5, 2.5],
       version: '2.1.0',
+      began: '2024-05-01T12:30:00.000250-02:30',
+      ended: '2024-12-31T23:59:59',
+      zulu: '2024-01-02T00:00:00+00:00',
+      day: '1999-01-02',
+      clock: '07:08:09',
+      took: 86_402.5,
       'lr_scheduler.milestones.3': 1,
     });
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint);

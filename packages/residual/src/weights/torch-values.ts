@@ -1,4 +1,5 @@
 import type { DType } from '../tensor.js';
+import { dates } from './dates.js';
 import { dictionaries, namespaces, texts } from './inert.js';
 import { isObject, type PickleCall, type Pickled, type PickledList, type PickleOptions } from './pickle.js';
 
@@ -123,7 +124,7 @@ export function torchPickle(file: string): PickleOptions {
     ['torch._tensor._rebuild_from_type_v2', rebuildFromType],
     ['torch.nn.parameter.Parameter', parameter],
     ['torch.Size', collection('tuple')],
-    ['torch.device', (args) => args.map(String).join(':')],
+    ['torch.device', (args) => joined(args, ':')],
     ['collections.defaultdict', ([, pairs]) => dict(pairs)],
     ['collections.deque', collection('list')],
     ['builtins.set', collection('set')],
@@ -138,7 +139,8 @@ export function torchPickle(file: string): PickleOptions {
     ['_codecs.encode', encodeLatin1],
     ...dictionaries.map((name): [string, PickleCall] => [name, ([pairs]) => dict(pairs)]),
     ...namespaces.map((name): [string, PickleCall] => [name, namespace]),
-    ...texts.map((name): [string, PickleCall] => [name, (parts) => parts.map(String).join('/').replace(/^\/+/, '/')]),
+    ...texts.map((name): [string, PickleCall] => [name, (parts) => joined(parts, '/')?.replace(/^\/+/, '/')]),
+    ...dates,
     ...[...Object.keys(storages), ...bareNames].map((name): [string, PickleCall] => [name, () => undefined]),
   ]);
 
@@ -164,6 +166,14 @@ export function torchPickle(file: string): PickleOptions {
       return target;
     },
   };
+}
+
+/** A path made of itself twice, forty times over, would fill the memory. */
+const longestText = 4096;
+
+function joined(parts: readonly Pickled[], between: string): string | undefined {
+  const length = parts.reduce((sum: number, part) => sum + (typeof part === 'string' ? part.length : 20), 0);
+  return length > longestText ? undefined : parts.map(String).join(between);
 }
 
 const other = (value: TorchValue): Pickled => ({ kind: 'other', value });

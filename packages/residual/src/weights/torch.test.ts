@@ -134,6 +134,13 @@ describe('the legacy container', () => {
       ),
       /unfolds to more than 1000000 values/,
     ],
+    [
+      'a path of paths',
+      legacy(
+        `${str('a'.repeat(9))}q\0${Array.from({ length: 40 }, (_, i) => `0cpathlib\nPosixPath\n(${`h${String.fromCharCode(i)}`.repeat(2)}tRq${String.fromCharCode(i + 1)}`).join('')}`,
+      ),
+      /a call of pathlib\.PosixPath that makes no sense/,
+    ],
     ['a name without end', legacy(`}${str('a'.repeat(5000))}K\x01s`), /more than 1000 characters/],
     [
       'another protocol',
