@@ -4,8 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { load } from '../tasks/load.js';
 import { createModel, type Model } from '../tasks/model.js';
 import { tensor } from '../tensor.js';
-import { shared } from '../testing.js';
-import { pythonJson, scratch } from '../weights/python.test.helper.js';
+import { pythonJson, scratch, shared } from '../testing.js';
 
 /** A random network: its file, and what PyTorch computes in float64 for one picture. */
 interface Drawn {

@@ -9,10 +9,10 @@ import { noiseWeights } from '../engines/sketch.js';
 import type { Graph } from '../graph/graph.js';
 import { type OpName, ops, type Pair } from '../graph/ops.js';
 import type { Tensor } from '../tensor.js';
+import { refusal } from '../testing.js';
 import { readWeights } from '../weights/assign.js';
 import { modelOf, type Written, type WrittenNode } from '../weights/onnx.test.helper.js';
 import { openCheckpoint } from '../weights/open.js';
-import { refusal } from '../weights/python.test.helper.js';
 import { onnxGraph } from './onnx-graph.js';
 
 async function read(bytes: Uint8Array, size?: Pair) {

@@ -112,7 +112,6 @@ async function throughFile(
     const other = otherPreparation(content.tensors, stated);
     // A safetensors header keeps its record. What stands beside a file is not in the copy either.
     const told = !other || (found.record && format === 'safetensors') ? [] : [preparedNote(format, other)];
-    if (other?.wrong && told.length && found.record) throw misprepared(file, format, other);
     const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
@@ -150,7 +149,9 @@ async function throughModel(
   const stated = model.record.config || record ? model.record : undefined;
   const other = otherPreparation(content.tensors, stated);
   const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
-  if (other?.wrong && !keepsRecord) throw misprepared(model.name, format, other);
+  // Names that stay what they were are the user's own affair; those chosen here must not turn the answers wrong.
+  const chosen = options.dialect !== undefined || naming?.author !== undefined;
+  if (other?.wrong && chosen && !keepsRecord) throw misprepared(model.name, format, other);
   const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
   const dropped = [...(model.report?.unexpected ?? []), ...(naming?.ignored ?? [])];

@@ -11,8 +11,7 @@ import type { Graph } from '../graph/graph.js';
 import { preset } from '../image/presets.js';
 import { build, type FamilyName, type ResNetOptions } from '../models/resnet.js';
 import type { Tensor } from '../tensor.js';
-import { shared, temporaryFolder } from '../testing.js';
-import { pythonJson } from '../weights/python.test.helper.js';
+import { pythonJson, shared, temporaryFolder } from '../testing.js';
 import { exportOnnx, onnxModel } from './export.js';
 import { createModel } from './model.js';
 

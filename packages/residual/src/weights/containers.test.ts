@@ -5,8 +5,7 @@ import { initialise } from '../models/initialise.js';
 import { build } from '../models/resnet.js';
 import { load } from '../tasks/load.js';
 import { tensor } from '../tensor.js';
-import { shared } from '../testing.js';
-import { runPython, scratch } from './python.test.helper.js';
+import { runPython, scratch, shared } from '../testing.js';
 import { safetensorsBytes } from './safetensors.js';
 import { writeTar } from './torch-tar.test.helper.js';
 

@@ -6,10 +6,9 @@ import { kerasGraph } from '../models/keras-config.js';
 import { inspect } from '../tasks/inspect.js';
 import { load } from '../tasks/load.js';
 import { tensor, toFloat32 } from '../tensor.js';
-import { shared } from '../testing.js';
+import { bytesOf, refusal, runPython, scratch, shared } from '../testing.js';
 import { writeKeras } from './keras-archive.test.helper.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, refusal, runPython, scratch } from './python.test.helper.js';
 
 const resnet8 = fileURLToPath(new URL('../../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.url));
 

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { load } from '../tasks/load.js';
-import { oracle, shared } from '../testing.js';
+import { oracle, refusal, runPython, scratch, shared } from '../testing.js';
 import { openCheckpoint } from './open.js';
-import { refusal, runPython, scratch } from './python.test.helper.js';
 
 /** An `.h5` with names as Keras 3's `save_weights` would have written it: folders by class and number. */
 const renumber = `

@@ -4,8 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
 import { add, conv2d, dense, flatten, input, network, relu, type Value } from '../graph/build.js';
 import { load } from '../tasks/load.js';
-import { readTensors, shared } from '../testing.js';
-import { refusal, runPython, scratch } from './python.test.helper.js';
+import { readTensors, refusal, runPython, scratch, shared } from '../testing.js';
 
 /** What becomes of each odd file of the shared material when it is loaded without further words. */
 const outcomes: Record<string, { code: string; message: RegExp } | { loads: string }> = {

@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { onnxGraph } from '../models/onnx-graph.js';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch, shared } from '../testing.js';
 import type { Checkpoint } from './checkpoint.js';
 import { modelOf, type Written, type WrittenNode } from './onnx.test.helper.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, runPython, scratch } from './python.test.helper.js';
 import { bytesSource } from './source.js';
 
 const folder = scratch();

@@ -4,10 +4,9 @@ import { build } from '../models/resnet.js';
 import { inspect } from '../tasks/inspect.js';
 import { load } from '../tasks/load.js';
 import { sizeOf, type Tensor, tensor } from '../tensor.js';
-import { shared } from '../testing.js';
+import { refusal, runPython, scratch, shared } from '../testing.js';
 import { openCheckpoint } from './open.js';
 import { choosePart } from './parts.js';
-import { refusal, runPython, scratch } from './python.test.helper.js';
 import { safetensorsBytes } from './safetensors.js';
 
 const network = build('resnet20');

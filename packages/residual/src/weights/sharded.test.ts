@@ -4,9 +4,8 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Tensor, tensor } from '../tensor.js';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, pythonJson, refusal, scratch, shared } from '../testing.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, pythonJson, refusal, scratch } from './python.test.helper.js';
 import { safetensorsBytes } from './safetensors.js';
 
 const bytesFor = (tensors: Record<string, Tensor>) => Buffer.concat([...safetensorsBytes(Object.entries(tensors))]);

@@ -2,9 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { shared } from '../testing.js';
+import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch, shared } from '../testing.js';
 import { openCheckpoint } from './open.js';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch } from './python.test.helper.js';
 import { writeTar } from './torch-tar.test.helper.js';
 
 /** Small containers: whole ones in several kinds of tar, and some that try a reader. */

@@ -2,8 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { AnyTensor } from '../tensor.js';
+import { describeAll, describeTensor, type Expected, pythonJson, scratch } from '../testing.js';
 import { openCheckpoint } from './open.js';
-import { describeAll, describeTensor, type Expected, pythonJson, scratch } from './python.test.helper.js';
 import { torchBytes } from './write-torch.js';
 
 /** One tensor of each element type, a scalar, an empty one, and a name that is not ASCII. */
