@@ -65,7 +65,7 @@ describe('a pickle of NumPy arrays', () => {
           if (!(error instanceof ResidualError)) throw error;
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 1000 },
     );
   });
 });

@@ -100,7 +100,7 @@ describe('safetensors', () => {
           await openCheckpoint(broken).then(describeAll, (error) => refusal(Promise.reject(error)));
         },
       ),
-      { numRuns: 500 },
+      { numRuns: 1000 },
     );
   });
 });

@@ -165,7 +165,7 @@ print(json.dumps({name: of_torch(t) for name, t in tensors.items()}))`,
         });
         await read.catch((error) => refusal(Promise.reject(error)));
       }),
-      { numRuns: 500 },
+      { numRuns: 1000 },
     );
   });
 });
