@@ -17,3 +17,10 @@ export async function ended(child: ChildProcessWithoutNullStreams) {
 }
 
 export const residual = (...args: string[]) => ended(start(...args));
+
+/** What `--json` printed: a document a line. */
+export const jsonLines = (text: string) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { explainPreprocessing, load } from 'residual';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { residual, samples } from '../running.js';
+import { jsonLines, residual, samples } from '../running.js';
 
 const bundled = ['--model', 'resnet8-cifar10', '--json'];
 const [cat, ship] = [join(samples, 'cat.jpg'), join(samples, 'ship.jpg')];
@@ -44,29 +44,23 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const lines = (text: string) =>
-  text
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-
 test('arrays among pictures: the answers of the pictures they were made of, in order', async () => {
   const [one, two] = ['one.npy', 'two.npy'].map((name) => join(folder, name));
   const { status, out, err } = await residual('classify', ...bundled, one, ship, two, cat);
-  const rows = lines(out);
+  const rows = jsonLines(out);
   expect([status, rows.map(({ file }) => file)]).toEqual([0, [one, ship, `${two}[0]`, `${two}[1]`, cat]]);
   const [a, b, c, d, e] = rows.map(({ predictions }) => predictions);
   expect([a, b]).toEqual([e, d]);
   expect(c).toEqual(a);
-  expect(lines(err)).toContainEqual({ note: expect.stringContaining('no plan is applied') });
+  expect(jsonLines(err)).toContainEqual({ note: expect.stringContaining('no plan is applied') });
 });
 
 test('what is wrong with one array is its row; values of another range are told of', async () => {
   const files = ['text.npy', 'grey.npy', 'absent.npy', 'dark.npy'].map((name) => join(folder, name));
   const { status, out, err } = await residual('classify', ...bundled, ...files);
-  expect([status, lines(out).map(({ file }) => file)]).toEqual([1, [files[3]]]);
-  expect(lines(err).flatMap(({ code }) => code ?? [])).toEqual(['FILE', 'IMAGE', 'GRAPH']);
-  expect(lines(err)).toContainEqual({ note: expect.stringContaining('input values 0 … 1 do not fit the plan') });
+  expect([status, jsonLines(out).map(({ file }) => file)]).toEqual([1, [files[3]]]);
+  expect(jsonLines(err).flatMap(({ code }) => code ?? [])).toEqual(['FILE', 'IMAGE', 'GRAPH']);
+  expect(jsonLines(err)).toContainEqual({ note: expect.stringContaining('input values 0 … 1 do not fit the plan') });
 });
 
 test.each([['--explain-preprocessing'], ['--save-input', 'seen.png']])('%s takes no arrays', async (...flags) => {

@@ -4,7 +4,7 @@ import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bin, ended, residual, samples, start } from '../running.js';
+import { bin, ended, jsonLines, residual, samples, start } from '../running.js';
 
 const bundled = ['--model', 'resnet8-cifar10'];
 
@@ -17,17 +17,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const lines = (text: string) =>
-  text
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-
 test('JSON: one line a picture, best class first', async () => {
   const { status, out, err } = await residual('classify', ...bundled, '--json', '--top', '2', cat, ship);
   expect(status).toBe(0);
-  expect(lines(err)).toEqual([{ note: expect.stringContaining('knows the ten classes of CIFAR-10 only') }]);
-  const rows = lines(out);
+  expect(jsonLines(err)).toEqual([{ note: expect.stringContaining('knows the ten classes of CIFAR-10 only') }]);
+  const rows = jsonLines(out);
   expect(rows.map(({ file }) => file)).toEqual([cat, ship]);
   expect(rows.map(({ predictions }) => predictions[0])).toEqual([
     { index: 3, label: 'cat', probability: expect.closeTo(0.997, 2) },
@@ -55,8 +49,8 @@ test('a broken picture and an absent one are reported, the rest is done', async 
     cat,
   );
   expect(status).toBe(1);
-  expect(lines(out).map(({ file }) => file)).toEqual([cat]);
-  expect(lines(err).flatMap(({ code, message }) => (code ? [[code, message]] : []))).toEqual([
+  expect(jsonLines(out).map(({ file }) => file)).toEqual([cat]);
+  expect(jsonLines(err).flatMap(({ code, message }) => (code ? [[code, message]] : []))).toEqual([
     ['FILE', `${join(folder, 'absent.jpg')}: no such file or folder`],
     ['IMAGE', expect.stringContaining('broken.jpg')],
   ]);
@@ -114,7 +108,7 @@ test('a subset of the labels is told apart from a wrong list', async () => {
 
 test('--classes: among some classes, by name or from a file, with probabilities among all', async () => {
   const rows = async (classes: string) =>
-    lines((await residual('classify', ...bundled, '--json', '--classes', classes, cat)).out)[0].predictions;
+    jsonLines((await residual('classify', ...bundled, '--json', '--classes', classes, cat)).out)[0].predictions;
   const found = await rows('Ship, 3');
   expect(found).toEqual([
     { index: 3, label: 'cat', probability: expect.closeTo(0.997, 2) },
@@ -157,7 +151,7 @@ test('--score: folders named after the classes, the right answers counted', asyn
   await rm(join(tree, 'n8_ship'), { recursive: true });
   const { status, out } = await residual('classify', ...bundled, '--json', '--score', tree);
   expect(status).toBe(1);
-  const rows = lines(out);
+  const rows = jsonLines(out);
   expect(rows.pop()).toEqual({ score: { pictures: 3, right: 2, top1: 2 / 3 } });
   expect(rows.map(({ expected, correct }) => [expected, correct])).toEqual([
     [{ index: 8, label: 'ship' }, true],
@@ -188,7 +182,7 @@ test.skipIf(!shared)('--score: forty photographs of ImageNet in folders by WordN
   const { status, out } = await residual('classify', '-w', weights, '--decode', 'pillow', '--json', '--score', tree);
   expect(status).toBe(0);
   // PyTorch gets the same 34 right (data/imagenet-40/expected.json).
-  expect(lines(out).at(-1)).toEqual({ score: { pictures: 40, right: 34, top1: 0.85 } });
+  expect(jsonLines(out).at(-1)).toEqual({ score: { pictures: 40, right: 34, top1: 0.85 } });
 });
 
 test('the preprocessing explained, and what the network saw', async () => {
@@ -198,7 +192,7 @@ test('the preprocessing explained, and what the network saw', async () => {
   expect(out).toMatch(/ {2}resize .*451×300 → 32×32\n.*input .*\[1, 3, 32, 32\]/s);
   const again = await residual('classify', ...bundled, '--json', '--top', '1', cat);
   const fromSeen = await residual('classify', ...bundled, '--json', '--top', '1', seen);
-  expect(lines(fromSeen.out)[0].predictions).toEqual(lines(again.out)[0].predictions);
+  expect(jsonLines(fromSeen.out)[0].predictions).toEqual(jsonLines(again.out)[0].predictions);
 });
 
 const many = Array<string>(3000).fill(cat);
@@ -210,7 +204,7 @@ test('Ctrl-C ends the work at once: status 130, nothing said', async () => {
   child.kill('SIGINT');
   const { status, out, err } = await end;
   expect({ status, err }).toEqual({ status: 130, err: expect.stringMatching(/^\{"note".*\n$/) });
-  expect(lines(out).length).toBeLessThan(many.length);
+  expect(jsonLines(out).length).toBeLessThan(many.length);
 });
 
 test('a reader that has enough ends the work: status 0, nothing said', async () => {

@@ -78,7 +78,7 @@ const isFolder = (path: string): Promise<boolean> =>
     () => false,
   );
 
-export const recordFile = (file: string): string => `${file}.json`;
+const recordFile = (file: string): string => `${file}.json`;
 
 /** The record beside a file; undefined when there is none that can be read. */
 export async function readRecord(file: string): Promise<FileRecord | undefined> {

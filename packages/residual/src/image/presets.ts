@@ -53,6 +53,7 @@ const presets = {
 
 export type PresetName = keyof typeof presets;
 
+/** What `preset` and `--preprocess` take. */
 export const presetNames = Object.keys(presets) as PresetName[];
 
 /**

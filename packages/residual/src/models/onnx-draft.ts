@@ -178,7 +178,7 @@ export function parameter(
 }
 
 /** A layer's name: its weight's, where that is called as PyTorch calls them (`layer1.0.conv1.weight`), else the operator's own. */
-export function labelOf({ name, type, inputs, outputs }: OnnxNode): string {
+function labelOf({ name, type, inputs, outputs }: OnnxNode): string {
   const weight = /^(Conv|Gemm|BatchNormalization)$/.test(type) ? /^(.+)\.weight$/.exec(inputs[1] ?? '') : null;
   return weight?.[1] ?? (name || outputs[0] || type);
 }

@@ -76,6 +76,7 @@ export interface Comparison {
   readonly answers?: { readonly a: Prediction; readonly b: Prediction };
 }
 
+/** The largest difference at a station, divided by its largest value, that counts as none: what two float32 programs differ by. */
 export const defaultTolerance = 1e-4;
 
 /**

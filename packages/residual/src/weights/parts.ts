@@ -118,7 +118,7 @@ export function partNotes({ part, others, leftOut }: Chosen, file: string): stri
 }
 
 /** `optimizer (161 tensors), queue (1 tensor)` */
-export function listParts(parts: readonly Part[]): string {
+function listParts(parts: readonly Part[]): string {
   const shown = parts.slice(0, 4).map(({ name, tensors }) => `${name} (${tensors} tensor${tensors === 1 ? '' : 's'})`);
   return `${shown.join(', ')}${parts.length > 4 ? ', …' : ''}`;
 }

@@ -139,7 +139,7 @@ const incidental: readonly (keyof ResNetConfig)[] = [
 ];
 
 /** The member of the family that a configuration is. */
-export const familyName = (config: ResNetConfig): FamilyName | undefined =>
+const familyName = (config: ResNetConfig): FamilyName | undefined =>
   (Object.keys(family) as FamilyName[]).find((name) => !differingSettings(config, family[name]).length);
 
 /** What a network is called: as the family calls it, or what it is made of. */

@@ -12,7 +12,7 @@ import { parseJson } from './json.js';
 export const recordKey = 'residual';
 
 /** The format that is written, and the newest that is read. */
-export const recordFormat = 1;
+const recordFormat = 1;
 
 /** How the tensors beside a record are spelled: a dialect's name, or `residual`: as the network's own parameters. */
 export const ownSpelling = 'residual';

@@ -59,8 +59,6 @@ export const containers = {
 export type ContainerName = keyof typeof containers;
 export type TargetFormat = ContainerName | 'onnx';
 
-export const targetFormats: readonly TargetFormat[] = [...(Object.keys(containers) as ContainerName[]), 'onnx'];
-
 /**
  * The format of a file to be written, by its ending.
  * @throws ARGUMENT for an ending that means none.
