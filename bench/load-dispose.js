@@ -22,12 +22,8 @@ for (let i = 1; i <= Number(cycles); i++) {
   const model = await load(weights);
   const { shape } = model.graph.inputs[0];
   const size = shape.reduce((a, b) => a * b);
-  await model.predict(
-    tensor(
-      new Float32Array(size).fill(1).map((_, i) => Math.sin(i)),
-      shape,
-    ),
-  );
+  const picture = Float32Array.from({ length: size }, (_, i) => Math.sin(i));
+  await model.predict(tensor(picture, shape));
   await model.dispose();
   collectGarbage();
   readings.push(process.memoryUsage().rss / 1e6);
