@@ -1,4 +1,5 @@
 import type { Graph } from '../graph/graph.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import type { Tensor, Weights } from '../tensor.js';
 
 export type EngineName = 'onnx' | 'reference';
@@ -6,13 +7,19 @@ export type EngineName = 'onnx' | 'reference';
 /** Where ONNX Runtime computes: its execution providers. */
 export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
 
+/** The numbers a network computes in: `bf16` with sums in f32, `int8` with sums in 32 bits. */
+export type Precision = 'f32' | 'bf16' | 'int8';
+
 export interface CompileOptions {
   readonly weights: Weights;
   /** Names of outputs, features or layers wanted; the graph's own outputs when left out. */
   readonly outputs?: readonly string[] | undefined;
   /** Threads the engine may use; the number of cores when left out. In WebAssembly the first model's choice holds for all. */
   readonly threads?: number | undefined;
-  readonly precision?: 'f32' | undefined;
+  /** `f32` when left out. */
+  readonly precision?: Precision | undefined;
+  /** For `int8`: the scales of a network whose BatchNorms are folded. */
+  readonly quantisation?: Quantisation | undefined;
   /** onnx only; `cpu` when left out. */
   readonly device?: Device | undefined;
 }
