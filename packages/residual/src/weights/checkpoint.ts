@@ -34,6 +34,8 @@ export interface Checkpoint {
   readonly metadata: Metadata;
   /** Keras 3's weights by themselves: layers are called by class and number, `conv2d_3`, not by their names. */
   readonly numbered?: true;
+  /** Each file it is read from and what tells whether it is still the same; absent where it cannot be read again. */
+  readonly versions?: ReadonlyMap<string, string>;
   /** The graph of an ONNX model. */
   readonly network?: OnnxNetwork;
   /** Where tensors stand in other files: looks whether they can be read, as `read` would, without reading. */
