@@ -1,3 +1,4 @@
+import { collectGarbageSoon } from '#runtime';
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
@@ -72,7 +73,7 @@ function keep(
         const weights = sharedWeights(graph, given);
         begun.losses = worker.losses();
         begun.done = worker.call('compile', [id, engine, graph, weights, options]);
-        begun.done.catch(forget);
+        begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);
       }),
     };
     // What failed is tried again by the next call: the file may be back.

@@ -19,6 +19,9 @@ export interface TensorInfo {
   readonly shape: Shape;
 }
 
+/** Gives so many bytes, beginning at a multiple of 8. */
+export type Memory = (length: number) => Uint8Array;
+
 /** What is not a tensor: numbers, strings and lists that stand in the file beside the weights. */
 export type Metadata = Readonly<Record<string, unknown>>;
 
@@ -40,8 +43,11 @@ export interface Checkpoint {
   readonly network?: OnnxNetwork;
   /** Where tensors stand in other files: looks whether they can be read, as `read` would, without reading. */
   check?(): Promise<void>;
-  /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
-  read(name: string): Promise<AnyTensor>;
+  /**
+   * One tensor, contiguous, in its own element type. Formats that can read straight into memory take it from `memory`.
+   * Throws UNKNOWN_NAME, WEIGHTS_FORMAT.
+   */
+  read(name: string, memory?: Memory): Promise<AnyTensor>;
   close(): Promise<void>;
 }
 
