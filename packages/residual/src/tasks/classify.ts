@@ -55,10 +55,11 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
 }
 
 /**
- * Classifies many pictures, in their order. Pictures are decoded ahead while the engine works on the batch before.
+ * Classifies many pictures, in their order. The next are under way while the caller looks at a row.
  * A picture that cannot be read gives a row with its `error`; the others go on.
  *
- * @param options `batch`: pictures that go through the network together, 1 when left out.
+ * @param options `batch`: pictures that go through the network together. When left out: eight of a list for as long as
+ * there are so many, else one; of an asynchronous sequence one, so that an answer does not wait for pictures to come.
  * @throws ENGINE, ABORTED; CLASSES when the model is no classifier.
  */
 async function* each(
@@ -69,19 +70,24 @@ async function* each(
   requireClassifier(model);
   checkOptions(model, options);
   prepareAhead(model);
-  const { batch = 1, signal } = options;
-  const running: Promise<Row[]>[] = [];
-  for await (const group of groups(pictures, batch)) {
-    // One batch in the engine, one waiting there, one being decoded: nobody idles and memory stays small.
-    running.push(classifyGroup(model, group, options));
-    running.at(-1)?.catch(() => {});
-    if (running.length >= batchesAhead) yield* await (running.shift() as Promise<Row[]>);
+  const { batch, signal } = options;
+  const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
+  let running: Promise<Row[]> | undefined;
+  for await (const group of groups(pictures, size)) {
+    const before = running;
+    const start = () => classifyGroup(model, group, { ...options, batch: batch ?? (group.length === size ? size : 1) });
+    // Decoding and the network take turns, each on all cores: were both at work, all threads of the engine would wait
+    // for the one whose core decodes. What computes elsewhere need not wait.
+    running = model.device === 'cpu' ? (before ?? Promise.resolve()).then(start) : start();
+    running.catch(() => {});
+    if (before) yield* await before;
     if (signal?.aborted) throw aborted();
   }
-  for (const rows of running) yield* await rows;
+  if (running) yield* await running;
 }
 
-const batchesAhead = 3;
+/** Pictures of a list: enough to keep all cores decoding, few enough for the first answers to come soon. */
+const decodedTogether = 8;
 
 /**
  * Gets ready to decode while something else, such as `load`, is still under way: the first picture comes sooner.
@@ -91,19 +97,26 @@ const warm = (): void => warmPixels();
 
 export const classify = Object.assign(one, { each, warm });
 
-async function classifyGroup(model: Model, files: readonly string[], options: ClassifyOptions): Promise<Row[]> {
+async function classifyGroup(
+  model: Model,
+  files: readonly string[],
+  options: ClassifyOptions & { readonly batch: number },
+): Promise<Row[]> {
   const inputs = await Promise.all(
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
   const good = inputs.filter((input): input is Prepared => !(input instanceof ResidualError));
   // A plan need not fix the size: pictures go together with those of their own.
   const places = new Map<Prepared, { output: Tensor; row: number }>();
-  for (const alike of bySize(good)) {
-    const output = await scores(model, toTensor(alike), options);
-    alike.forEach((input, row) => {
-      places.set(input, { output, row });
-    });
-  }
+  const batches = bySize(good).flatMap((alike) => slices(alike, options.batch));
+  await Promise.all(
+    batches.map(async (together) => {
+      const output = await scores(model, toTensor(together), options);
+      together.forEach((input, row) => {
+        places.set(input, { output, row });
+      });
+    }),
+  );
   return inputs.map((input, i) => {
     const file = files[i];
     if (input instanceof ResidualError) return { file, error: input };
@@ -194,6 +207,9 @@ function bySize(inputs: readonly Prepared[]): Prepared[][] {
   }
   return [...sizes.values()];
 }
+
+const slices = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 /** Prepared pictures of one size, `[N, 3, H, W]`. */
 function toTensor(inputs: readonly Prepared[]): Tensor {
