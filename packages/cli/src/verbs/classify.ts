@@ -25,9 +25,6 @@ import { print, printable, wantsColor, widthOf } from '../terminal.js';
 
 type Options = OptionsOf<typeof classifyFlags>;
 
-/** From so many pictures on, some are computed together: decoding and computing then overlap better. */
-const many = 16;
-
 /** `residual classify`: exit status 1 when some picture could not be done; the others are done nevertheless. */
 export async function run(args: readonly string[], options: Options, context: Context) {
   const { signal, report, note } = context;
@@ -49,12 +46,7 @@ export async function run(args: readonly string[], options: Options, context: Co
   let failed = errors.length;
   let [done, answered, right] = [-1, 0, 0];
   try {
-    for await (const { place, row } of rowsOf(model, files, {
-      batch: files.length < many ? 1 : 4,
-      ...options,
-      only,
-      signal,
-    })) {
+    for await (const { place, row } of rowsOf(model, files, { ...options, only, signal })) {
       const { file, predictions, error } = row;
       const shown = expected && { ...classes[expected[place]], index: expected[place] };
       if (place !== done) progress.done();

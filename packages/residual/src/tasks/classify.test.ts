@@ -83,6 +83,104 @@ describe.skipIf(!shared)('forty photographs of ImageNet against PyTorch', () => 
   });
 });
 
+describe('many pictures', () => {
+  const folder = temporaryFolder();
+  afterAll(folder.remove);
+  let model: Model;
+  beforeAll(async () => {
+    model = await load('resnet8-cifar10');
+  });
+  afterAll(() => model.dispose());
+  const picture = (i: number) => {
+    const file = join(folder.path, `many-${i}.bmp`);
+    writeFileSync(file, bitmap(32 + i, 40, i));
+    return file;
+  };
+  const all = async (rows: AsyncIterable<Row>) => {
+    const found: Row[] = [];
+    for await (const row of rows) found.push(row);
+    return found;
+  };
+
+  test('a list: the answers that each picture has alone', async () => {
+    const files = Array.from({ length: 19 }, (_, i) => picture(i));
+    const rows = await all(classify.each(model, files));
+    expect(rows.map(({ file }) => file)).toEqual(files);
+    for (const { file, predictions } of rows) {
+      const alone = await classify(model, file);
+      expect(predictions?.map(({ index }) => index)).toEqual(alone.map(({ index }) => index));
+      expect(predictions?.[0].probability).toBeCloseTo(alone[0].probability, 6);
+    }
+  });
+
+  test('of an asynchronous sequence each is answered before the next has come', async () => {
+    let answered = () => {};
+    async function* slowly() {
+      for (let i = 0; i < 3; i++) {
+        const asked = new Promise<void>((resolve) => {
+          answered = resolve;
+        });
+        yield picture(i);
+        await asked;
+      }
+    }
+    let rows = 0;
+    for await (const { error } of classify.each(model, slowly())) {
+      expect(error).toBeUndefined();
+      rows++;
+      answered();
+    }
+    expect(rows).toBe(3);
+  });
+
+  test('the next are under way while the caller looks at a row', async () => {
+    let runs = 0;
+    const counting: Model = {
+      ...model,
+      run(...args) {
+        runs++;
+        return model.run(...args);
+      },
+    };
+    const rows = classify.each(
+      counting,
+      Array.from({ length: 24 }, (_, i) => picture(i)),
+      { batch: 4 },
+    );
+    await rows.next();
+    await expect.poll(() => runs).toBe(4);
+    await rows.return();
+  });
+
+  test.each([
+    ['cpu', undefined],
+    ['webgpu', 'FILE'],
+  ] as const)('beside an engine on %s pictures are decoded in turns, or ahead', async (device, code) => {
+    const late = join(folder.path, `late-${device}.bmp`);
+    const writing: Model = {
+      ...model,
+      device,
+      async run(...args) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        writeFileSync(late, bitmap(32, 32, 1));
+        return model.run(...args);
+      },
+    };
+    const [first] = (
+      await all(classify.each(writing, [...Array.from({ length: 8 }, (_, i) => picture(i)), late]))
+    ).slice(-1);
+    expect(first.error?.code).toBe(code);
+  });
+
+  test('what the sequence throws is thrown', async () => {
+    async function* failing() {
+      yield picture(0);
+      throw new Error('no more');
+    }
+    await expect(all(classify.each(model, failing()))).rejects.toThrow('no more');
+  });
+});
+
 describe('ranking', () => {
   test('softmax does not overflow and sums to one', () => {
     const p = softmax(Float32Array.of(1000, 999, -1000));

@@ -72,19 +72,44 @@ async function* each(
   prepareAhead(model);
   const { batch, signal } = options;
   const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
-  let running: Promise<Row[]> | undefined;
-  for await (const group of groups(pictures, size)) {
-    const before = running;
-    const start = () => classifyGroup(model, group, { ...options, batch: batch ?? (group.length === size ? size : 1) });
-    // Decoding and the network take turns, each on all cores: were both at work, all threads of the engine would wait
-    // for the one whose core decodes. What computes elsewhere need not wait.
-    running = model.device === 'cpu' ? (before ?? Promise.resolve()).then(start) : start();
-    running.catch(() => {});
-    if (before) yield* await before;
-    if (signal?.aborted) throw aborted();
+  // Decoding and the network take turns, each on all cores: were both at work, all threads of the engine would wait for
+  // the one whose core decodes. What computes elsewhere goes on meanwhile.
+  const most = model.device === 'cpu' ? 1 : 2;
+  const running: Promise<Row[]>[] = [];
+  const coming = groups(pictures, size);
+  const ask = () => {
+    const asked = coming.next();
+    asked.catch(() => {}); // It is thrown where it is awaited.
+    return asked;
+  };
+  let next = ask();
+  let rows: Row[] = [];
+  try {
+    for (;;) {
+      // What has come is begun before the caller sees the rows before it; they do not wait for what has not.
+      while (running.length < most) {
+        const group = await (running.length || rows.length ? Promise.race([next, turn()]) : next);
+        if (!group || group.done) break;
+        next = ask();
+        const { length } = group.value;
+        const together = batch ?? (length === decodedTogether ? length : 1);
+        const begun = classifyGroup(model, group.value, { ...options, batch: together });
+        begun.catch(() => {});
+        running.push(begun);
+      }
+      yield* rows;
+      if (signal?.aborted) throw aborted();
+      const first = running.shift();
+      if (!first && !rows.length) return;
+      rows = first ? await first : [];
+    }
+  } finally {
+    void coming.return(undefined).catch(() => {});
   }
-  if (running) yield* await running;
 }
+
+/** What is there already has come within a turn of the event loop. */
+const turn = (): Promise<undefined> => new Promise((resume) => setTimeout(resume));
 
 /** Pictures of a list: enough to keep all cores decoding, few enough for the first answers to come soon. */
 const decodedTogether = 8;
