@@ -9,7 +9,8 @@ export interface Program {
   dispose(): Promise<void>;
 }
 
-export type BackendOptions = Pick<CompileOptions, 'threads' | 'device'>;
+/** With `int8` there are scales. */
+export type BackendOptions = Pick<CompileOptions, 'threads' | 'device' | 'precision' | 'quantisation'>;
 
 export interface Runtime {
   /** What it runs on, such as `onnxruntime-node 1.30.0`. */

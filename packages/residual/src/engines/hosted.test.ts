@@ -184,6 +184,14 @@ describe.each(Object.values(engines))('$name', (engine) => {
     await expect(compile({ outputs: ['stern'] })).rejects.toMatchObject({ code: 'UNKNOWN_NAME', message: /"stem"/ });
     await expect(compile({ threads: 0.5 })).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(compile({ precision: 'f8' })).rejects.toMatchObject({ code: 'ARGUMENT' });
+    await expect(compile({ precision: 'bf16' })).rejects.toMatchObject({
+      code: 'ENGINE',
+      message: /it has: f32, int8/,
+    });
+    await expect(compile({ precision: 'int8' })).rejects.toMatchObject({
+      code: 'ARGUMENT',
+      message: /residual quantize/,
+    });
     await expect(compile({ device: 'abacus' })).rejects.toMatchObject({
       code: 'ENGINE',
       message: /abacus.*it has: cpu/,

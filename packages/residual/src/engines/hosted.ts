@@ -4,7 +4,7 @@ import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
 import { formatShape, type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 import type { BackendOptions } from './backend.js';
-import type { CompileOptions, Engine, EngineName, Executable } from './engine.js';
+import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
 import type { WorkerApi } from './worker.js';
 
 /** The one thread of this process that computes: two teams of threads would only fight over the cores. */
@@ -29,7 +29,13 @@ export function hosted(name: EngineName): Engine {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
       const weights = sharedWeights(wanted, options.weights);
-      const executable = keep(name, wanted, weights, { threads: options.threads, device: options.device });
+      const { threads, device, precision, quantisation } = options;
+      const executable = keep(name, wanted, weights, {
+        threads,
+        device,
+        precision,
+        ...(precision === 'int8' && { quantisation }),
+      });
       await executable.ready();
       return executable;
     },
@@ -73,12 +79,36 @@ function keep(
   };
 }
 
-/** @throws ARGUMENT; ENGINE for a device that the engine cannot have. */
-function checkOptions(engine: EngineName, { threads, precision, device }: CompileOptions): void {
+/** What each engine computes in. */
+const precisions = {
+  onnx: ['f32', 'int8'],
+  reference: ['f32', 'int8'],
+} satisfies Record<EngineName, readonly Precision[]>;
+
+/** @throws ARGUMENT; ENGINE for a device or a precision that the engine cannot have. */
+function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisation, device }: CompileOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
     throw new ResidualError('ARGUMENT', `threads must be a whole number from 1 but received ${threads}`);
-  if (precision !== undefined && precision !== 'f32')
-    throw new ResidualError('ARGUMENT', `precision must be "f32" but received ${JSON.stringify(precision)}`);
+  if (!['f32', 'bf16', 'int8'].includes(precision))
+    throw new ResidualError(
+      'ARGUMENT',
+      `precision must be "f32", "bf16" or "int8" but received ${JSON.stringify(precision)}`,
+    );
+  const known: readonly Precision[] = precisions[engine];
+  if (!known.includes(precision))
+    throw new ResidualError(
+      'ENGINE',
+      `engine "${engine}" does not compute in ${precision}; it has: ${known.join(', ')}`,
+      {
+        precision,
+      },
+    );
+  if (precision === 'int8' && quantisation === undefined)
+    throw new ResidualError(
+      'ARGUMENT',
+      'precision int8 needs the scales of a quantised model; make one first: residual quantize --weights FILE --data DIR --out FILE',
+      { precision },
+    );
   if (engine === 'reference' && device !== undefined && device !== 'cpu')
     throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
 }

@@ -25,10 +25,10 @@ const backends = { onnx, reference } satisfies Record<EngineName, Backend>;
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 
-/** Checks an engine once on each device. */
-function check(engine: EngineName, options: BackendOptions): Promise<number> {
-  const key = `${engine} ${options.device ?? 'cpu'}`;
-  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], options);
+/** Checks an engine once on each device, in f32: scales are those of another network. */
+function check(engine: EngineName, { threads, device }: BackendOptions): Promise<number> {
+  const key = `${engine} ${device ?? 'cpu'}`;
+  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], { threads, device });
   checks.set(key, begun);
   begun.catch(() => checks.delete(key));
   return begun;

@@ -1,6 +1,7 @@
 import { type CompileOptions, chooseEngine, type EngineName, type Executable } from '../engines/index.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import { type Summary, summary } from '../graph/summary.js';
 import { inputRangeWarning } from '../image/input-range.js';
 import type { Plan } from '../image/plan.js';
@@ -29,6 +30,8 @@ export interface ModelRecord {
   readonly classes?: readonly ClassLabel[];
   readonly licence?: string;
   readonly source?: string;
+  /** Scales of a model that was quantised: it computes in `int8` unless told otherwise. */
+  readonly quantisation?: Quantisation;
   /** A bundled model, for people: what it knows. */
   readonly about?: string;
 }
@@ -94,8 +97,14 @@ export function createModel(
     warn = (text: string) => console.warn(text),
     seed = 0,
     weights = initialise(graph, { seed }),
-    ...compile
+    ...given
   } = options;
+  const { quantisation } = record;
+  const compile: Omit<CompileOptions, 'weights'> = {
+    ...given,
+    precision: given.precision ?? (quantisation ? 'int8' : undefined),
+    quantisation,
+  };
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
   let warned = false;
