@@ -164,8 +164,16 @@ export interface Dnnl {
   softmax(op: { src: Desc; dst: Desc; axis: number }): Primitive | undefined;
   /** Half-pixel coordinates. */
   resampling(op: { src: Desc; dst: Desc; kind: 'nearest' | 'linear' }): Primitive | undefined;
-  /** Another layout or other numbers: dst = src / scales, one scale for all or one for each index of `axis`. */
-  reorder(op: { src: Desc; dst: Desc; scales?: Float32Array; axis?: number }): Primitive | undefined;
+  /**
+   * Another layout or other numbers: dst = src / scales, one scale for all or one for each index of `axis` (of `[0, 1]`
+   * for the weights of a grouped convolution).
+   */
+  reorder(op: {
+    src: Desc;
+    dst: Desc;
+    scales?: Float32Array;
+    axis?: number | readonly number[];
+  }): Primitive | undefined;
 
   postOpArgument(index: number): number;
   arguments(list: readonly Argument[]): Arguments;
