@@ -1,5 +1,5 @@
 import { ResidualError } from '../../errors.js';
-import { formatShape, type Shape } from '../../tensor.js';
+import { formatShape, type Shape, sizeOf } from '../../tensor.js';
 import { attributesOf, type MadeAttributes } from './attributes.js';
 import { type Calls, check, dims, implemented, numbers } from './calls.js';
 import type { Argument, Attributes, DataType, Desc, Dnnl, Layout, Primitive } from './dnnl.js';
@@ -114,6 +114,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     }
   }
 
+  /** Whether a post-op is one that the library answers wrongly. */
+  const misread = ({ postOps = [], dst }: Attributes & { dst: Desc }): boolean =>
+    !version.perPicturePostOps &&
+    postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
+
   const attributes = (given: Attributes = {}, grouped = false): MadeAttributes =>
     attributesOf(given, { calls, version, grouped, md });
 
@@ -133,6 +138,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     destroyMemory,
 
     convolution(op) {
+      if (misread(op)) return undefined;
       const [top, left, bottom, right] = op.padding;
       return make(op, attributes(op, op.weights.shape.length > op.src.shape.length), (attr) =>
         version.convolution(attr, {
@@ -149,9 +155,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       );
     },
     innerProduct: (op) =>
-      make(op, attributes(op), (attr) =>
-        version.innerProduct(attr, md(op.src), md(op.weights), op.bias ? md(op.bias) : null, md(op.dst)),
-      ),
+      misread(op)
+        ? undefined
+        : make(op, attributes(op), (attr) =>
+            version.innerProduct(attr, md(op.src), md(op.weights), op.bias ? md(op.bias) : null, md(op.dst)),
+          ),
     pooling({ src, dst, kernel, stride, padding: [top, left, bottom, right], kind }) {
       return make({ src, dst }, attributes(), (attr) =>
         version.pooling(attr, {

@@ -18,7 +18,7 @@ const opened = open();
 
 /** The library; tests with it stand in `withLibrary`, which skips them where it is not installed. */
 export const dnnl = opened as Dnnl;
-export const withLibrary = describe.skipIf('code' in opened);
+export const withLibrary: (name: string, tests: () => void) => void = describe.skipIf('code' in opened);
 
 /** What a test allocated; freed by `release`. */
 const held: (() => void)[] = [];

@@ -22,7 +22,10 @@ export type PostOp =
   | { readonly op: 'sum'; readonly scale?: number; readonly dtype?: DataType }
   | { readonly op: 'relu' }
   | { readonly op: 'sigmoid' }
-  /** Adds or multiplies by another tensor; a run passes it as argument `postOpArgument(i)`. */
+  /**
+   * Adds or multiplies by another tensor; a run passes it as argument `postOpArgument(i)`. Version 2 takes none of
+   * shape `[N, C, 1, 1]` with N above 1 into a convolution: it computes that wrongly.
+   */
   | { readonly op: 'add' | 'mul'; readonly by: Desc };
 
 /** An int8 op's numbers: real value = stored number · scale. */

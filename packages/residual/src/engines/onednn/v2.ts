@@ -56,6 +56,8 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     eltwise: { relu: 31, sigmoid: 175, linear: 127 },
     normalise: { scale: 8, shift: 16, relu: 4 },
     postOpBase: 16384,
+    // 2.6.3 takes the first picture's for all of them in its convolutions by matrix products, channels-last.
+    perPicturePostOps: false,
     tags: {
       any: 1,
       a: 2,

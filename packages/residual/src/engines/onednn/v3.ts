@@ -60,6 +60,7 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     eltwise: { relu: 32, sigmoid: 41, linear: 38 },
     normalise: { scale: 2, shift: 4, relu: 8 },
     postOpBase: 32768,
+    perPicturePostOps: true,
     tags: {
       any: 1,
       a: 2,

@@ -52,6 +52,8 @@ export interface Version {
   readonly eltwise: { readonly relu: number; readonly sigmoid: number; readonly linear: number };
   readonly normalise: { readonly scale: number; readonly shift: number; readonly relu: number };
   readonly postOpBase: number;
+  /** Post-ops of convolutions may take a number for each channel of each picture, `[N, C, 1, 1]`. */
+  readonly perPicturePostOps: boolean;
   readonly tags: Readonly<Record<Tag, number>>;
 
   /** By tag. */
