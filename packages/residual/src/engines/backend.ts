@@ -10,12 +10,12 @@ export interface Program {
 }
 
 /** With `int8` there are scales. */
-export type BackendOptions = Pick<CompileOptions, 'threads' | 'device' | 'precision' | 'quantisation'>;
+export type BackendOptions = Omit<CompileOptions, 'weights' | 'outputs'>;
 
 export interface Runtime {
   /** What it runs on, such as `onnxruntime-node 1.30.0`. */
   readonly runtime: string;
-  /** Why it is not the better one. */
+  /** Why it is not the better one, or why `auto` leaves it. */
   readonly note?: string;
 }
 

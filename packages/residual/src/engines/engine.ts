@@ -1,8 +1,8 @@
 import type { Graph } from '../graph/graph.js';
 import type { Quantisation } from '../graph/quantisation.js';
-import type { Tensor, Weights } from '../tensor.js';
+import type { Shape, Tensor, Weights } from '../tensor.js';
 
-export type EngineName = 'onnx' | 'reference';
+export type EngineName = 'onednn' | 'onnx' | 'reference';
 
 /** Where ONNX Runtime computes: its execution providers. */
 export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
@@ -20,6 +20,13 @@ export interface CompileOptions {
   readonly precision?: Precision | undefined;
   /** For `int8`: the scales of a network whose BatchNorms are folded. */
   readonly quantisation?: Quantisation | undefined;
+  /**
+   * onednn only: kernels are chosen by a fixed table, never by the clock, so that the same input gives the same bits on
+   * the same machine. Quicker to compile, slower to run.
+   */
+  readonly deterministic?: boolean | undefined;
+  /** Shapes of the inputs to get ready for; the built sizes when left out. Others are made ready as they come. */
+  readonly shapes?: Readonly<Record<string, Shape>> | undefined;
   /** onnx only; `cpu` when left out. */
   readonly device?: Device | undefined;
 }
@@ -41,7 +48,7 @@ export interface Executable {
 }
 
 export interface Engine {
-  readonly name: EngineName;
+  readonly name: EngineName | 'auto';
   /** Whether it can run here and computes right: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
   available(): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
   /**

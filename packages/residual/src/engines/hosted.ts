@@ -29,11 +29,13 @@ export function hosted(name: EngineName): Engine {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
       const weights = sharedWeights(wanted, options.weights);
-      const { threads, device, precision, quantisation } = options;
+      const { threads, device, precision, quantisation, deterministic, shapes } = options;
       const executable = keep(name, wanted, weights, {
         threads,
         device,
         precision,
+        deterministic,
+        shapes,
         ...(precision === 'int8' && { quantisation }),
       });
       await executable.ready();
@@ -81,6 +83,7 @@ function keep(
 
 /** What each engine computes in. */
 const precisions = {
+  onednn: ['f32', 'bf16', 'int8'],
   onnx: ['f32', 'int8'],
   reference: ['f32', 'int8'],
 } satisfies Record<EngineName, readonly Precision[]>;
@@ -109,8 +112,8 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
       'precision int8 needs the scales of a quantised model; make one first: residual quantize --weights FILE --data DIR --out FILE',
       { precision },
     );
-  if (engine === 'reference' && device !== undefined && device !== 'cpu')
-    throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
+  if (engine !== 'onnx' && device !== undefined && device !== 'cpu')
+    throw new ResidualError('ENGINE', `engine "${engine}" has no device "${device}"; it has: cpu`, { device });
 }
 
 /** The weights a graph needs, in memory that the worker can read without a copy. */

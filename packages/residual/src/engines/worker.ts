@@ -1,3 +1,4 @@
+import { onednn } from '#onednn';
 import { collectGarbage, processor } from '#runtime';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
@@ -21,7 +22,7 @@ export interface WorkerApi {
   dispose(id: number): void;
 }
 
-const backends = { onnx, reference } satisfies Record<EngineName, Backend>;
+const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backend>;
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 

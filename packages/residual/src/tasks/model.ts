@@ -14,7 +14,7 @@ import type { LoadReport } from '../weights/assign.js';
 /** Where and how a model computes. */
 export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
   /** `auto` when left out: the fastest that runs here. */
-  readonly engine?: EngineName | 'auto' | 'onednn' | undefined;
+  readonly engine?: EngineName | 'auto' | undefined;
 }
 
 /** What belongs to weights beside the numbers. */

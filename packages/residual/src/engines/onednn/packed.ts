@@ -72,7 +72,11 @@ function reordered(
   scales: Float32Array | undefined,
 ): void {
   const plain = dnnl.describe(shape, 'f32', 'plain');
-  const primitive = dnnl.reorder({ src: plain, dst: as, ...(scales && { scales, axis: 0 }) });
+  const primitive = dnnl.reorder({
+    src: plain,
+    dst: as,
+    ...(scales && { scales, axis: as.shape.length > 4 ? [0, 1] : 0 }),
+  });
   if (primitive === undefined)
     throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out a weight of ${as.bytes} bytes`);
   dnnl.using(data, (address) => {
