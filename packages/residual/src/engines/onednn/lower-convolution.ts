@@ -38,7 +38,7 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
   const scales = isInt8
     ? {
         src: src.scale,
-        weights: weightScales(weights.plain(weight), shape[1]),
+        weights: weightScales(weights.largest(weight)),
         dst: dst.scale,
         ...(added && { residual: added.scale }),
       }
@@ -91,11 +91,5 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
 }
 
 /** One scale for each output channel, so that its largest weight is 127; 1 for a channel of zeros. */
-export function weightScales(weight: Float32Array, channels: number): Float32Array {
-  const row = weight.length / channels;
-  return Float32Array.from({ length: channels }, (_, c) => {
-    let most = 0;
-    for (let i = c * row; i < (c + 1) * row; i++) most = Math.max(most, Math.abs(weight[i]));
-    return most === 0 ? 1 : most / largestWeight;
-  });
-}
+export const weightScales = (largest: Float32Array): Float32Array =>
+  largest.map((most) => (most === 0 ? 1 : most / largestWeight));

@@ -1,6 +1,6 @@
 import { processor } from '#runtime';
 import { type Graph, inferShapes } from '../../graph/graph.js';
-import { foldBatchNorm } from '../../graph/passes.js';
+import { planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { type Candidate, chooseVariants } from './choose.js';
@@ -31,9 +31,10 @@ export const onednn: Backend = {
 const measured: Measured = new Map();
 
 function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
-  const { graph: folded, weights } = foldBatchNorm(graph, given);
+  const folding = planFolding(graph, given);
+  const folded = folding.graph;
   const steps = fuse(folded);
-  const packed = packWeights(dnnl, weights);
+  const packed = packWeights(dnnl, folding);
   const plans = new Map<string, Plan>();
 
   function planFor(inputs: Readonly<Record<string, Shape>>): Plan {
