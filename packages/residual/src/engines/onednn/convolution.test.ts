@@ -4,6 +4,7 @@ import { argument, type Convolution, type DataType, type Layout, type PostOp, ty
 import {
   bound,
   dnnl,
+  farthest,
   fetch,
   must,
   numbersOf,
@@ -124,28 +125,26 @@ withLibrary('convolutions', () => {
       expect(relativeError(got, expected)).toBeLessThan(bound.f32);
     });
 
-  test.skipIf(dnnl.major === 3)('Winograd, also with a sum; not in channels-last', () => {
+  test('Winograd, with a sum: in version 2, and not in channels-last', () => {
     for (const src of [[1, 32, 14, 14] as const, [8, 32, 14, 14] as const]) {
       const of: Case = { src, out: 32, kernel: [3, 3], padding: [1, 1, 1, 1] };
-      const before = numbersOf([src[0], 32, 14, 14], 4);
-      const postOps: PostOp[] = [{ op: 'sum' }, relu];
-      const { got, expected, primitive } = compute(of, 'f32', 'any', { algorithm: 'winograd', before, postOps });
-      expect(primitive.implementation).toContain('wino');
-      expect(relativeError(got, rectified(expected, before))).toBeLessThan(1e-5);
-      expect(dnnl.areEqual(primitive.src, dnnl.describe(src, 'f32', 'blocked'))).toBe(dnnl.processor.avx512);
+      for (const layout of ['any', 'channelsLast'] as const)
+        if (dnnl.major === 3 || layout === 'channelsLast') {
+          const desc = dnnl.describe(src, 'f32', layout);
+          const weights = dnnl.describe([32, 32, 3, 3], 'f32', 'any');
+          const { geometry } = prepare(of, 'f32');
+          expect(
+            dnnl.convolution({ src: desc, weights, dst: desc, algorithm: 'winograd', ...geometry }),
+          ).toBeUndefined();
+        } else {
+          const before = numbersOf([src[0], 32, 14, 14], 4);
+          const postOps: PostOp[] = [{ op: 'sum' }, relu];
+          const { got, expected, primitive } = compute(of, 'f32', layout, { algorithm: 'winograd', before, postOps });
+          expect(primitive.implementation).toContain('wino');
+          expect(relativeError(got, rectified(expected, before))).toBeLessThan(1e-5);
+          expect(dnnl.areEqual(primitive.src, dnnl.describe(src, 'f32', 'blocked'))).toBe(dnnl.processor.avx512);
+        }
     }
-    const { x: _, ...rest } = prepare(cases['three by three'], 'f32');
-    const desc = dnnl.describe(cases['three by three'].src, 'f32', 'channelsLast');
-    const weights = dnnl.describe(rest.weights, 'f32', 'any');
-    const op = { src: desc, weights, dst: desc, algorithm: 'winograd', ...rest.geometry } as const;
-    expect(dnnl.convolution(op)).toBeUndefined();
-  });
-
-  test.skipIf(dnnl.major === 2)('Winograd is not in version 3', () => {
-    const desc = dnnl.describe([1, 32, 14, 14], 'f32', 'any');
-    const weights = dnnl.describe([32, 32, 3, 3], 'f32', 'any');
-    const geometry = { stride: [1, 1], dilation: [1, 1], padding: [1, 1, 1, 1] } as const;
-    expect(dnnl.convolution({ src: desc, weights, dst: desc, algorithm: 'winograd', ...geometry })).toBeUndefined();
   });
 
   for (const dtype of ['f32', 'bf16'] as const)
@@ -198,6 +197,17 @@ withLibrary('convolutions', () => {
         Math.max(0, v * gates[Math.floor(i / (h * wide)) % (pictures * c)] + others[i]),
       );
       expect(relativeError(fetch(to), wanted)).toBeLessThan(bound.f32);
+    }
+  });
+
+  test('in several threads, as many as were set when the primitive was made', () => {
+    for (const threads of [2, 3, 1]) {
+      dnnl.setThreads(threads);
+      for (const name of ['a stem', 'three by three', 'depthwise'])
+        for (const dtype of ['f32', 'bf16'] as const) {
+          const { got, expected } = compute(cases[name], dtype, 'channelsLast');
+          expect(relativeError(got, expected)).toBeLessThan(bound[dtype]);
+        }
     }
   });
 
@@ -272,8 +282,7 @@ function compute8(of: Case, types: { src: 'u8' | 's8'; dst: 'u8' | 's8' | 'f32' 
 }
 
 withLibrary('convolutions in 8 bits', () => {
-  const worst = ({ got, wanted }: { got: Float32Array; wanted: Float64Array | Float32Array }) =>
-    got.reduce((most, v, i) => Math.max(most, Math.abs(v - wanted[i])), 0);
+  const worst = ({ got, wanted }: ReturnType<typeof compute8>) => farthest(got, wanted);
 
   for (const name of Object.keys(cases))
     test(`${name}: u8 and s8 sources, u8, s8 and f32 results`, () => {
