@@ -15,6 +15,9 @@ export const commandOf = ([program, ...rest]) =>
     ? [python, here('contender.py'), ...rest]
     : [process.execPath, here('contender.js'), program, ...rest];
 
+/** One that goes from photographs to labels. */
+export const pictureCommandOf = (words) => [process.execPath, here('contender-pictures.js'), ...words];
+
 /**
  * Starts a contender. It answers each line of JSON on its standard input with one on its standard output; the first,
  * unasked, says what it is.

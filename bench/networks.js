@@ -35,9 +35,9 @@ export async function onnxFile(name) {
 }
 
 /** The same file in 8 bits. @throws where Debian's python3-onnx is not installed */
-export async function quantizedFile(name) {
-  const file = join(cache, `${name}.int8.onnx`);
-  if (!existsSync(file))
-    execFileSync(python, [here('quantize-onnx.py'), await onnxFile(name), file], { stdio: 'pipe' });
-  return file;
+export const quantizedFile = async (name) => quantize(await onnxFile(name), join(cache, `${name}.int8.onnx`));
+
+export function quantize(from, to) {
+  if (!existsSync(to)) execFileSync(python, [here('quantize-onnx.py'), from, to], { stdio: 'pipe' });
+  return to;
 }
