@@ -6,6 +6,14 @@ import type { CompileOptions } from './engine.js';
 export interface Program {
   /** The results' memory belongs to the caller. */
   run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /**
+   * For `bench`: runs the convolutions of the last run once more, in their order, as they were chosen for it (layout,
+   * algorithm, what is fused into them) and on its buffers, and nothing else. Answers with the milliseconds that took.
+   * An engine that cannot run them by themselves leaves this out.
+   */
+  convolutions?(): Promise<number>;
+  /** For `bench`: layers of the last run that the library computes by plain loops, `layer1.0.conv2 (ref:any)`. */
+  slow?(): readonly string[];
   dispose(): Promise<void>;
 }
 

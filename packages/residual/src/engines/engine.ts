@@ -43,8 +43,25 @@ export interface Executable {
     inputs: Readonly<Record<string, Tensor>>,
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Record<string, Tensor>>;
+  /**
+   * For `bench`: as `run`, with the answer dropped and the time taken where the work is done.
+   * @throws as `run`
+   */
+  measure(
+    inputs: Readonly<Record<string, Tensor>>,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Measurement>;
   /** Frees the engine's memory once the runs under way are done. */
   dispose(): Promise<void>;
+}
+
+/** One run as the engine's own thread saw it, in milliseconds. */
+export interface Measurement {
+  readonly run: number;
+  /** The same convolutions run by themselves right after; absent where the engine cannot do that. */
+  readonly convolutions?: number;
+  /** Layers that the engine's library computes by plain loops for want of a fast kernel; absent where it does not say. */
+  readonly slow?: readonly string[];
 }
 
 export interface Engine {

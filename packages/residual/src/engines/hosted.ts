@@ -61,18 +61,26 @@ function keep(
     return compiled.done;
   }
 
+  /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
+  async function given<Answer>(
+    inputs: Readonly<Record<string, Tensor>>,
+    call: (sent: Record<string, Tensor>, transfer: ArrayBuffer[]) => Promise<Answer>,
+  ): Promise<Answer> {
+    if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
+    checkInputs(graph, inputs);
+    const [sent, transfer] = copied(inputs);
+    // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
+    const compilation = ready();
+    const [answer] = await Promise.all([call(sent, transfer), compilation]);
+    return answer;
+  }
+
   return {
     ready,
-    async run(inputs, { signal } = {}) {
-      if (disposed)
-        throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
-      checkInputs(graph, inputs);
-      const [sent, transfer] = copied(inputs);
-      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-      const compilation = ready();
-      const [run] = await Promise.all([worker.call('run', [id, sent], { transfer, signal }), compilation]);
-      return run;
-    },
+    run: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
+    measure: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('measure', [id, sent], { transfer, signal })),
     async dispose() {
       if (disposed) return;
       disposed = true;

@@ -2,7 +2,7 @@ import { unknownName } from '../errors.js';
 import type { Engine, EngineName } from './engine.js';
 import { hosted, worker } from './hosted.js';
 
-export type { CompileOptions, Device, Engine, EngineName, Executable } from './engine.js';
+export type { CompileOptions, Device, Engine, EngineName, Executable, Measurement, Precision } from './engine.js';
 
 /** Every engine there is. */
 export const engines = {

@@ -6,7 +6,7 @@ import type { Graph } from '../graph/graph.js';
 import type { Tensor, Weights } from '../tensor.js';
 import type { Backend, BackendOptions, Program, Runtime } from './backend.js';
 import { selfCheck } from './check.js';
-import type { EngineName } from './engine.js';
+import type { EngineName, Measurement } from './engine.js';
 import { onnx } from './onnx/session.js';
 import { reference } from './reference/run.js';
 
@@ -19,6 +19,7 @@ export interface WorkerApi {
   /** Keeps the network under `id`, a number of the caller's choice. */
   compile(id: number, engine: EngineName, graph: Graph, weights: Weights, options: BackendOptions): void;
   run(id: number, inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
+  measure(id: number, inputs: Readonly<Record<string, Tensor>>): Measurement;
   dispose(id: number): void;
 }
 
@@ -35,6 +36,12 @@ function check(engine: EngineName, { threads, device }: BackendOptions): Promise
   return begun;
 }
 
+function programOf(id: number): Program {
+  const program = programs.get(id);
+  if (program === undefined) throw new ResidualError('DISPOSED', 'this network was disposed; compile it again');
+  return program;
+}
+
 serveThread<WorkerApi>({
   runtime: (engine, options) => backends[engine].runtime(options),
   check,
@@ -44,10 +51,17 @@ serveThread<WorkerApi>({
     programs.set(id, await backends[engine].compile(graph, weights, options));
   },
   async run(id, inputs) {
-    const program = programs.get(id);
-    if (program === undefined) throw new ResidualError('DISPOSED', 'this network was disposed; compile it again');
-    const results = await program.run(inputs);
+    const results = await programOf(id).run(inputs);
     return move(results, [...new Set(Object.values(results).map(({ data }) => data.buffer as ArrayBuffer))]);
+  },
+  async measure(id, inputs) {
+    const program = programOf(id);
+    const start = performance.now();
+    await program.run(inputs);
+    const run = performance.now() - start;
+    const convolutions = await program.convolutions?.();
+    const slow = program.slow?.();
+    return { run, ...(convolutions !== undefined && { convolutions }), ...(slow && { slow }) };
   },
   async dispose(id) {
     const program = programs.get(id);
