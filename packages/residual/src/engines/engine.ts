@@ -1,6 +1,6 @@
 import type { Graph } from '../graph/graph.js';
 import type { Quantisation } from '../graph/quantisation.js';
-import type { Shape, Tensor, Weights } from '../tensor.js';
+import type { Shape, Tensor, WeightSource } from '../tensor.js';
 
 export type EngineName = 'onednn' | 'onnx' | 'reference';
 
@@ -11,7 +11,8 @@ export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
 export type Precision = 'f32' | 'bf16' | 'int8';
 
 export interface CompileOptions {
-  readonly weights: Weights;
+  /** A function is asked whenever the network is compiled, again when the engine's thread was lost; nothing is kept of what it gives. */
+  readonly weights: WeightSource;
   /** Names of outputs, features or layers wanted; the graph's own outputs when left out. */
   readonly outputs?: readonly string[] | undefined;
   /** Threads the engine may use; the number of cores when left out. In WebAssembly the first model's choice holds for all. */

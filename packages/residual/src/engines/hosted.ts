@@ -1,8 +1,19 @@
+import { collectGarbageSoon } from '#runtime';
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
-import { formatShape, type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
+import {
+  formatShape,
+  type Shape,
+  sameShape,
+  sharedFloats,
+  sizeOf,
+  type Tensor,
+  type WeightSource,
+  type Weights,
+  weightsOf,
+} from '../tensor.js';
 import type { BackendOptions } from './backend.js';
 import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
 import type { WorkerApi } from './worker.js';
@@ -28,9 +39,8 @@ export function hosted(name: EngineName): Engine {
     async compile(graph, options) {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
-      const weights = sharedWeights(wanted, options.weights);
       const { threads, device, precision, quantisation, deterministic, shapes } = options;
-      const executable = keep(name, wanted, weights, {
+      const executable = keep(name, wanted, options.weights, {
         threads,
         device,
         precision,
@@ -44,21 +54,43 @@ export function hosted(name: EngineName): Engine {
   };
 }
 
+interface Compilation {
+  /** Comes when the weights are there and the worker is told to compile. */
+  readonly sent: Promise<void>;
+  done?: Promise<void>;
+  /** How often the worker had been lost when it was told. */
+  losses?: number;
+}
+
 /** A compiled network as seen from here. When the worker was lost it is compiled again before the next run. */
 function keep(
   engine: EngineName,
   graph: Graph,
-  weights: Weights,
+  source: WeightSource,
   options: BackendOptions,
 ): Executable & { ready(): Promise<void> } {
   const id = nextId++;
-  let compiled: { losses: number; done: Promise<void> } | undefined;
+  let compilation: Compilation | undefined;
   let disposed = false;
 
-  function ready(): Promise<void> {
-    if (compiled?.losses !== worker.losses())
-      compiled = { losses: worker.losses(), done: worker.call('compile', [id, engine, graph, weights, options]) };
-    return compiled.done;
+  /** The compilation in the worker there is now. `done` is there once the worker has been told. */
+  function compiled(): Compilation {
+    if (compilation && (compilation.losses ?? worker.losses()) === worker.losses()) return compilation;
+    const begun: Compilation = {
+      sent: weightsOf(source).then((given) => {
+        const weights = sharedWeights(graph, given);
+        begun.losses = worker.losses();
+        begun.done = worker.call('compile', [id, engine, graph, weights, options]);
+        begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);
+      }),
+    };
+    // What failed is tried again by the next call: the file may be back.
+    const forget = () => {
+      if (compilation === begun) compilation = undefined;
+    };
+    begun.sent.catch(forget);
+    compilation = begun;
+    return begun;
   }
 
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
@@ -70,13 +102,18 @@ function keep(
     checkInputs(graph, inputs);
     const [sent, transfer] = copied(inputs);
     // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-    const compilation = ready();
-    const [answer] = await Promise.all([call(sent, transfer), compilation]);
+    let { sent: told, done } = compiled();
+    for (; !done; { sent: told, done } = compiled()) await told;
+    const [answer] = await Promise.all([call(sent, transfer), done]);
     return answer;
   }
 
   return {
-    ready,
+    async ready() {
+      const begun = compiled();
+      await begun.sent;
+      await begun.done;
+    },
     run: (inputs, { signal } = {}) =>
       given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
     measure: (inputs, { signal } = {}) =>
@@ -84,7 +121,9 @@ function keep(
     async dispose() {
       if (disposed) return;
       disposed = true;
-      if (compiled?.losses === worker.losses()) await worker.call('dispose', [id]);
+      // What is still being read is compiled first, and freed then.
+      if (compilation && !compilation.done) await compilation.sent.catch(() => {});
+      if (compilation?.losses === worker.losses()) await worker.call('dispose', [id]);
     },
   };
 }

@@ -1,5 +1,5 @@
 import { onednn } from '#onednn';
-import { collectGarbage, processor } from '#runtime';
+import { collectGarbage, collectGarbageSoon, processor } from '#runtime';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
@@ -49,6 +49,7 @@ serveThread<WorkerApi>({
   async compile(id, engine, graph, weights, options) {
     if (engine !== 'reference') await check(engine, options);
     programs.set(id, await backends[engine].compile(graph, weights, options));
+    collectGarbageSoon();
   },
   async run(id, inputs) {
     const results = await programOf(id).run(inputs);

@@ -36,6 +36,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   const steps = fuse(folded);
   const packed = packWeights(dnnl, folding);
   const plans = new Map<string, Plan>();
+  let latest: Plan | undefined;
 
   function planFor(inputs: Readonly<Record<string, Shape>>): Plan {
     const key = folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ');
@@ -47,6 +48,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
       plans.delete(oldest);
       old.dispose();
     }
+    latest = plan;
     return plan;
   }
   planFor(options.shapes ?? Object.fromEntries(folded.inputs.map(({ name, shape }) => [name, shape])));
@@ -54,6 +56,15 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   return {
     run: async (inputs) =>
       planFor(Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]))).run(inputs),
+    async convolutions() {
+      const began = performance.now();
+      latest?.repeat('convolution');
+      return performance.now() - began;
+    },
+    slow: () =>
+      (latest?.kernels ?? [])
+        .filter(({ implementation }) => /^ref|^plain loops/.test(implementation))
+        .map(({ layer, implementation }) => `${layer} (${implementation})`),
     async dispose() {
       for (const plan of plans.values()) plan.dispose();
       plans.clear();
