@@ -16,7 +16,9 @@ import {
 } from '../tensor.js';
 import type { BackendOptions } from './backend.js';
 import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
-import type { WorkerApi } from './worker.js';
+import type { Answer, WorkerApi } from './worker.js';
+
+type Inputs = Readonly<Record<string, Tensor>>;
 
 /** The one thread of this process that computes: two teams of threads would only fight over the cores. */
 export const worker = startThread<WorkerApi>(new URL('./worker.js', import.meta.url));
@@ -46,6 +48,7 @@ export function hosted(name: EngineName): Engine {
         precision,
         deterministic,
         shapes,
+        store: storeOf(options.weights),
         ...(precision === 'int8' && { quantisation }),
       });
       await executable.ready();
@@ -60,6 +63,16 @@ interface Compilation {
   done?: Promise<void>;
   /** How often the worker had been lost when it was told. */
   losses?: number;
+}
+
+let nextStore = 0;
+const stores = new WeakMap<WeightSource, number>();
+
+/** A number for weights, so that networks compiled from the same ones can share what is made of them. */
+function storeOf(weights: WeightSource): number {
+  const store = stores.get(weights) ?? nextStore++;
+  stores.set(weights, store);
+  return store;
 }
 
 /** A compiled network as seen from here. When the worker was lost it is compiled again before the next run. */
@@ -94,18 +107,24 @@ function keep(
   }
 
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
-  async function given<Answer>(
-    inputs: Readonly<Record<string, Tensor>>,
-    call: (sent: Record<string, Tensor>, transfer: ArrayBuffer[]) => Promise<Answer>,
-  ): Promise<Answer> {
+  async function given<T>(
+    inputs: Inputs,
+    call: (sent: Inputs, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
+  ): Promise<T> {
     if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
     checkInputs(graph, inputs);
-    const [sent, transfer] = copied(inputs);
-    // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-    let { sent: told, done } = compiled();
-    for (; !done; { sent: told, done } = compiled()) await told;
-    const [answer] = await Promise.all([call(sent, transfer), done]);
-    return answer;
+    let [sent, transfer] = copied(inputs);
+    for (;;) {
+      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
+      let { sent: told, done } = compiled();
+      for (; !done; { sent: told, done } = compiled()) await told;
+      const [found] = await Promise.all([call(sent, transfer), done]);
+      if ('answer' in found) return found.answer;
+      const weights = sharedWeights(graph, await weightsOf(source));
+      await worker.call('supply', [id, weights]);
+      sent = found.again;
+      transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
+    }
   }
 
   return {

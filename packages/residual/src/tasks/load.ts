@@ -122,7 +122,7 @@ async function fill(
   const labels = settleLabels(options.labels, known, graph, file, notes);
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
-  const { engine, device, threads, precision, warn } = options;
+  const { engine, device, threads, precision, deterministic, warn } = options;
   const reading = { replace, seed: options.seed, file };
   const weights = await readWeights(graph, checkpoint, naming, reading);
   const { versions } = opened;
@@ -152,6 +152,7 @@ async function fill(
       device,
       threads,
       precision,
+      deterministic,
       warn,
       name: file,
       weights: versions ? readAgain(weights, again) : weights,

@@ -12,7 +12,7 @@ import { type Tensor, type WeightSource, type Weights, weightsOf } from '../tens
 import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
-export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
+export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device' | 'deterministic'> {
   /** `auto` when left out: the fastest that runs here. */
   readonly engine?: EngineName | 'auto' | undefined;
 }

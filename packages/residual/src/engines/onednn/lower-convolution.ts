@@ -1,6 +1,7 @@
 import type { OpAttributes } from '../../graph/ops.js';
+import type { ActivationScale } from '../../graph/quantisation.js';
 import { jobOf, makeConvolution, sourceLayout, weightShape } from './convolve.js';
-import { type Argument, argument, type DataType } from './dnnl.js';
+import { type Argument, argument, type DataType, type Primitive } from './dnnl.js';
 import type { Site } from './lower.js';
 import type { Place } from './plan.js';
 
@@ -15,10 +16,9 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
   const { draft, step, shapes, shape, parameters, variant, index } = site;
   const { dnnl, weights, dtype } = draft;
   const [weight, bias] = parameters;
-  const input = site.scaleOf(step.node.inputs[0]);
-  const isInt8 = input !== undefined && !draft.quantisation?.float.includes(step.node.name);
-  const result = isInt8 ? site.scaleOf(step.output) : undefined;
-  const types = isInt8
+  const input = int8Input(site);
+  const result = input && site.scaleOf(step.output);
+  const types = input
     ? ({ src: input.dtype, weights: 's8', dst: result?.dtype ?? 'f32' } as const)
     : ({ src: dtype, weights: dtype, dst: dtype } as const);
   const plain = jobOf(attributes, shapes[0], shape, {
@@ -29,13 +29,13 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
   });
 
   const layout = sourceLayout(plain, variant);
-  const src = draft.find(step.node.inputs[0], { layout, dtype: types.src, scale: isInt8 ? input.scale : 1 });
+  const src = draft.find(step.node.inputs[0], { layout, dtype: types.src, scale: input?.scale ?? 1 });
   const added = step.residual === undefined ? undefined : residual(site, types.dst, step.residual);
   const dst: Place = added
     ? { ...added, desc: dnnl.describe(shape, types.dst, variant.layout), scale: result?.scale ?? 1 }
     : draft.fresh(shape, variant.layout, types.dst, result?.scale ?? 1);
   const job = { ...plain, residual: added?.desc.dtype };
-  const scales = isInt8
+  const scales = input
     ? {
         src: src.scale,
         weights: weightScales(weights.largest(weight)),
@@ -51,19 +51,8 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
   }
   const constants: Argument[] = [
     [argument.weights, weights.pack(weight, weightShape(job), primitive.weights, scales?.weights)],
+    ...biasArgument(site, bias, primitive),
   ];
-  if (bias !== undefined) {
-    const factor = primitive.biasFactor;
-    constants.push([
-      argument.bias,
-      weights.pack(
-        bias,
-        [shape[1]],
-        dnnl.describe([shape[1]], 'f32', 'plain'),
-        factor?.map((x) => 1 / x),
-      ),
-    ]);
-  }
   draft.emit(
     'convolution',
     step.name,
@@ -88,6 +77,31 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
     const as = eightBits ? {} : (scale ?? { dtype: dst, scale: result?.scale ?? 1 });
     return draft.overwritable(value, { ...wish, ...as }, index);
   }
+}
+
+/** The scale of a layer's input where the layer computes in 8 bits. */
+export const int8Input = ({ draft, step, scaleOf }: Site): ActivationScale | undefined =>
+  draft.quantisation?.float.includes(step.node.name) ? undefined : scaleOf(step.node.inputs[0]);
+
+/** A layer's bias, where it has one, as its primitive wants it. */
+export function biasArgument(
+  { draft, shape }: Site,
+  bias: string | undefined,
+  { biasFactor }: Primitive,
+): readonly Argument[] {
+  if (bias === undefined) return [];
+  const perChannel = draft.dnnl.describe([shape[1]], 'f32', 'plain');
+  return [
+    [
+      argument.bias,
+      draft.weights.pack(
+        bias,
+        [shape[1]],
+        perChannel,
+        biasFactor?.map((factor) => 1 / factor),
+      ),
+    ],
+  ];
 }
 
 /** One scale for each output channel, so that its largest weight is 127; 1 for a channel of zeros. */

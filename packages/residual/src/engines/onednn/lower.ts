@@ -5,7 +5,7 @@ import { type Activation, kernels } from '../reference/kernels.js';
 import type { Variant } from './convolve.js';
 import { argument, type DataType, type Layout, type PostOp } from './dnnl.js';
 import type { Step } from './fuse.js';
-import { convolve } from './lower-convolution.js';
+import { biasArgument, convolve, int8Input, weightScales } from './lower-convolution.js';
 import type { Draft, Place } from './plan.js';
 
 /** A step to be put into calls, and what surrounds it. */
@@ -181,11 +181,19 @@ const lowerings = {
   dense(site) {
     const { draft, step, shapes, shape, parameters } = site;
     const [weight, bias] = parameters;
-    const from = draft.find(step.node.inputs[0], { layout: 'plain', dtype: draft.dtype });
+    const input = int8Input(site);
+    const wish = input ?? { dtype: draft.dtype };
+    const from = draft.find(step.node.inputs[0], { layout: 'plain', ...wish });
     const to = draft.fresh(shape, 'plain', 'f32');
+    const scales = input && {
+      src: input.scale,
+      weights: weightScales(draft.weights.largest(weight)),
+      dst: 1,
+    };
     const primitive = draft.dnnl.innerProduct({
       src: from.desc,
-      weights: draft.dnnl.describe(shapes[1], draft.dtype, 'any'),
+      weights: draft.dnnl.describe(shapes[1], input ? 's8' : draft.dtype, 'any'),
+      ...(scales && { scales }),
       ...(bias !== undefined && { bias: draft.dnnl.describe([shape[1]], 'f32', 'plain') }),
       dst: to.desc,
       ...(step.relu && { postOps: [{ op: 'relu' }] }),
@@ -200,15 +208,8 @@ const lowerings = {
         [argument.dst, to],
       ],
       [
-        [argument.weights, draft.weights.pack(weight, shapes[1], primitive.weights)],
-        ...(bias === undefined
-          ? []
-          : [
-              [
-                argument.bias,
-                draft.weights.pack(bias, [shape[1]], draft.dnnl.describe([shape[1]], 'f32', 'plain')),
-              ] as const,
-            ]),
+        [argument.weights, draft.weights.pack(weight, shapes[1], primitive.weights, scales?.weights)],
+        ...biasArgument(site, bias, primitive),
       ],
     );
     draft.settle(step.output, to);

@@ -1,90 +1,129 @@
-import { ResidualError } from '../../errors.js';
 import { type Folding, scaled } from '../../graph/passes.js';
-import type { Shape, Tensor } from '../../tensor.js';
+import type { Shape, Tensor, Weights } from '../../tensor.js';
+import { WeightsNeeded } from '../backend.js';
 import { type Argument, argument, type Desc, type Dnnl } from './dnnl.js';
 
-/** The weights of one network as primitives want them: each layout and kind of numbers made once, for all plans. */
+/** Packed weights, each layout and kind of numbers once, however many networks and plans use them. */
+export interface PackedStore {
+  readonly kept: Map<string, Kept[]>;
+  /** Networks that use it. */
+  users: number;
+}
+
+interface Kept {
+  readonly as: Desc;
+  /** What the plain numbers of each output channel were divided by. */
+  readonly divisors: Float32Array | undefined;
+  readonly memory: bigint;
+  readonly address: bigint;
+}
+
+/** The weights of one network as primitives want them. */
 export interface PackedWeights {
   /**
    * A weight, or a constant of the plan's own, as a memory object in the layout of `as`, times what a folded BatchNorm
    * leaves to it.
    * @param shape how the library reads the plain numbers: `[G, O/G, I/G, H, W]` for a grouped convolution.
    * @param scales what a number of an output channel is divided by.
+   * @throws WeightsNeeded when it is not packed so yet and the plain numbers were let go.
    */
   pack(name: string, shape: Shape, as: Desc, scales?: Float32Array): bigint;
-  /** The plain numbers, BatchNorm folded in. Throws WEIGHTS_MISMATCH when nobody gave them. */
+  /** The plain numbers, BatchNorm folded in. @throws WeightsNeeded */
   plain(name: string): Float32Array;
-  /** The largest magnitude of each output channel of a weight. */
+  /** The largest magnitude of each output channel of a weight. @throws WeightsNeeded */
   largest(name: string): Float32Array;
   /** Adds numbers that are no weight of the network: a blur's taps. */
   add(name: string, data: Float32Array): void;
-  /** Bytes held. */
-  bytes(): number;
+  /** Lets go of the plain numbers. */
+  release(): void;
+  /** Takes them again. */
+  supply(folding: Folding, given: Weights): void;
   dispose(): void;
 }
 
-interface Kept {
-  readonly as: Desc;
-  readonly scales: Float32Array | undefined;
-  readonly memory: bigint;
-  readonly address: bigint;
-}
-
-export function packWeights(dnnl: Dnnl, { weights, factors }: Omit<Folding, 'graph'>): PackedWeights {
-  const kept = new Map<string, Kept[]>();
+/** @param shared where packed weights are kept that other networks of the same weights can use too. */
+export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
+  /** What only this network has: folded biases, constants. */
+  const own: PackedStore = { kept: new Map(), users: 1 };
   const constants = new Map<string, Tensor>();
-  let bytes = 0;
+  const magnitudes = new Map<string, Float32Array>();
+  let factors: Folding['factors'] = new Map();
+  let folded: Weights | undefined;
+  let given: Weights | undefined;
+  shared.users += 1;
 
-  function given(name: string): Tensor {
-    const found = constants.get(name) ?? weights.get(name);
-    if (found === undefined)
-      throw new ResidualError('WEIGHTS_MISMATCH', `the weight "${name}" was not given`, { name });
+  function tensorOf(name: string): Tensor {
+    const found = constants.get(name) ?? folded?.get(name);
+    if (found === undefined) throw new WeightsNeeded(name);
     return found;
   }
   function plain(name: string): Float32Array {
     const factor = factors.get(name);
-    return factor ? scaled(given(name), factor).data : given(name).data;
+    return factor ? scaled(tensorOf(name), factor).data : tensorOf(name).data;
   }
+  /** Names whose numbers are the network's own, not those of the weights. */
+  const changed = new Set<string>();
 
   return {
     plain,
+    pack(name, shape, as, scales) {
+      const { kept } = constants.has(name) || changed.has(name) ? own : shared;
+      const factor = factors.get(name);
+      const divisors = factor ? Float32Array.from(factor, (by, c) => (scales?.[c] ?? 1) / by) : scales;
+      const all = kept.get(name) ?? [];
+      const found = all.find((one) => dnnl.areEqual(one.as, as) && areEqual(one.divisors, divisors));
+      if (found) return found.memory;
+      const { data } = tensorOf(name);
+      const address = dnnl.allocate(as.bytes);
+      const memory = dnnl.memory(as, address);
+      kept.set(name, [...all, { as, divisors, memory, address }]);
+      // Not every layout can be reached and multiplied for in one go: Winograd's cannot.
+      if (!reorder(dnnl, data, shape, as, memory, divisors))
+        reorder(dnnl, scaled({ dtype: 'float32', shape, data }, multipliers(divisors, shape)).data, shape, as, memory);
+      return memory;
+    },
     largest(name) {
-      const { data, shape } = given(name);
+      const known = magnitudes.get(name);
+      if (known) return known;
+      const { data, shape } = tensorOf(name);
       const factor = factors.get(name);
       const row = data.length / shape[0];
-      return Float32Array.from({ length: shape[0] }, (_, c) => {
+      const found = Float32Array.from({ length: shape[0] }, (_, c) => {
         let most = 0;
         for (let i = c * row; i < (c + 1) * row; i++) most = Math.max(most, Math.abs(data[i]));
         return most * Math.abs(factor?.[c] ?? 1);
       });
-    },
-    pack(name, shape, as, scales) {
-      const all = kept.get(name) ?? [];
-      const found = all.find((one) => dnnl.areEqual(one.as, as) && areEqual(one.scales, scales));
-      if (found) return found.memory;
-      const address = dnnl.allocate(as.bytes);
-      const memory = dnnl.memory(as, address);
-      const factor = factors.get(name);
-      const divisors = factor ? Float32Array.from(factor, (by, c) => (scales?.[c] ?? 1) / by) : scales;
-      // Not every layout can be reached and multiplied for in one go: Winograd's cannot.
-      if (!reorder(dnnl, given(name).data, shape, as, memory, divisors))
-        if (scales !== undefined || !reorder(dnnl, plain(name), shape, as, memory, undefined))
-          throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
-      kept.set(name, [...all, { as, scales, memory, address }]);
-      bytes += as.bytes;
-      return memory;
+      magnitudes.set(name, found);
+      return found;
     },
     add: (name, data) => void constants.set(name, { dtype: 'float32', shape: [data.length], data }),
-    bytes: () => bytes,
+    release() {
+      folded = undefined;
+      given = undefined;
+    },
+    supply(folding, weights) {
+      ({ weights: folded, factors } = folding);
+      given = weights;
+      for (const [name, tensor] of folded) if (given.get(name) !== tensor) changed.add(name);
+    },
     dispose() {
-      for (const { memory, address } of [...kept.values()].flat()) {
-        dnnl.destroyMemory(memory);
-        dnnl.free(address);
-      }
-      kept.clear();
+      free(dnnl, own);
+      shared.users -= 1;
+      if (shared.users === 0) free(dnnl, shared);
     },
   };
 }
+
+function free(dnnl: Dnnl, { kept }: PackedStore): void {
+  for (const { memory, address } of [...kept.values()].flat()) {
+    dnnl.destroyMemory(memory);
+    dnnl.free(address);
+  }
+  kept.clear();
+}
+
+const multipliers = (divisors: Float32Array | undefined, [channels]: Shape): Float64Array =>
+  Float64Array.from({ length: divisors?.length ?? channels }, (_, c) => 1 / (divisors?.[c] ?? 1));
 
 /** Writes plain numbers into `memory`, in its layout and kind of numbers; false where the library cannot. */
 function reorder(
@@ -93,14 +132,11 @@ function reorder(
   shape: Shape,
   as: Desc,
   memory: bigint,
-  scales: Float32Array | undefined,
+  divisors?: Float32Array,
 ): boolean {
   const plain = dnnl.describe(shape, 'f32', 'plain');
-  const primitive = dnnl.reorder({
-    src: plain,
-    dst: as,
-    ...(scales && { scales, axis: as.shape.length > 4 ? [0, 1] : 0 }),
-  });
+  const axis = as.shape.length > 4 ? [0, 1] : 0;
+  const primitive = dnnl.reorder({ src: plain, dst: as, ...(divisors && { scales: divisors, axis }) });
   if (primitive === undefined) return false;
   dnnl.using(data, (address) => {
     const from = dnnl.memory(plain, address);

@@ -9,9 +9,10 @@ import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
 import { openDnnl } from './library.js';
 import { lower } from './lower.js';
-import { packWeights } from './packed.js';
+import { type PackedStore, packWeights } from './packed.js';
 import { buildPlan, type Plan } from './plan.js';
-import { type Measured, measureTimings } from './timings.js';
+import { type Remembered, remember } from './remember.js';
+import { measureTimings } from './timings.js';
 
 /** Plans that a network keeps, one for each set of input shapes; the least recently used goes first. */
 const plansKept = 4;
@@ -27,14 +28,35 @@ export const onednn: Backend = {
   },
 };
 
-/** What was timed on this machine since the thread began. */
-const measured: Measured = new Map();
+/** What was timed on this machine, by the number of threads. */
+const remembered = new Map<number, Remembered>();
+
+function timesOf(dnnl: Dnnl, threads: number): Remembered {
+  const { model, cores } = processor();
+  const conditions = `oneDNN ${dnnl.version} (${dnnl.processor.isa}), ${model}, ${cores} cores, ${threads} threads`;
+  const known = remembered.get(threads) ?? remember(conditions);
+  remembered.set(threads, known);
+  return known;
+}
+
+/** Packed weights by the number of the weights they were made of. */
+const stores = new Map<number, PackedStore>();
+
+function storeOf(number: number | undefined): PackedStore {
+  const found = number === undefined ? undefined : stores.get(number);
+  // One that its last user left is empty, and as good as new.
+  const store = found ?? { kept: new Map(), users: 0 };
+  if (number !== undefined) stores.set(number, store);
+  for (const [other, { users }] of stores) if (users === 0 && other !== number) stores.delete(other);
+  return store;
+}
 
 function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
   const folding = planFolding(graph, given);
   const folded = folding.graph;
   const steps = fuse(folded);
-  const packed = packWeights(dnnl, folding);
+  const packed = packWeights(dnnl, storeOf(options.store));
+  packed.supply(folding, given);
   const plans = new Map<string, Plan>();
   let latest: Plan | undefined;
 
@@ -48,6 +70,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
       plans.delete(oldest);
       old.dispose();
     }
+    packed.release();
     latest = plan;
     return plan;
   }
@@ -56,6 +79,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   return {
     run: async (inputs) =>
       planFor(Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]))).run(inputs),
+    supply: (weights) => packed.supply(planFolding(graph, weights), weights),
     async convolutions() {
       const began = performance.now();
       latest?.repeat('convolution');
@@ -99,10 +123,12 @@ function makePlan(
     });
     return { step, job };
   });
-  const variants =
-    deterministic || precision === 'int8'
-      ? candidates.map(() => direct)
-      : chooseVariants(dnnl, candidates, shapes, measureTimings(dnnl, measured));
+  const variants = candidates.map(() => direct);
+  if (!deterministic && precision !== 'int8') {
+    const { measured, save } = timesOf(dnnl, threads);
+    variants.splice(0, variants.length, ...chooseVariants(dnnl, candidates, shapes, measureTimings(dnnl, measured)));
+    save();
+  }
 
   return buildPlan(dnnl, graph, steps, shapes, packed, { dtype, quantisation }, (draft, step, index) =>
     lower({
