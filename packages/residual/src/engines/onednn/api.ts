@@ -134,6 +134,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     free: native.free,
     view: native.view,
     clear: native.clear,
+    using: (data, use) => use(native.address(data)),
     memory,
     destroyMemory,
 

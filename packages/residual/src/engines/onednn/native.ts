@@ -24,6 +24,7 @@ const types: Record<string, string> = { p: 'void *', i: 'int', u: 'unsigned int'
 interface Koffi {
   load(path: string | null): { func(name: string, result: string, types: string[]): CFunction };
   view(address: bigint, bytes: number): ArrayBuffer;
+  address(data: ArrayBufferView): bigint;
   decode: { string(address: bigint): string };
 }
 
@@ -39,6 +40,8 @@ export interface Native {
   free(address: bigint): void;
   view(address: bigint, bytes: number): ArrayBuffer;
   clear(address: bigint, bytes: number): void;
+  /** Where JavaScript keeps numbers: good until it may move them, so for one synchronous call. */
+  address(data: ArrayBufferView): bigint;
 }
 
 /**
@@ -73,6 +76,7 @@ export function openNative(): Native {
     copy: (to, from, bytes) => void copy(to, from, bytes),
     ...(process.platform === 'win32' ? windowsMemory(libc) : posixMemory(libc)),
     view: (address, bytes) => koffi.view(address, bytes),
+    address: (data) => koffi.address(data),
     clear: (address, bytes) => void fill(address, 0, bytes),
   };
 }
