@@ -133,7 +133,11 @@ export const classifyFlags = {
     help: 'for the engine onnx: cpu, webgpu, coreml, dml or cuda',
     parse: oneOf('cpu', 'webgpu', 'coreml', 'dml', 'cuda'),
   },
-  precision: { value: 'type', help: 'numbers the engine computes with: f32', parse: oneOf('f32') },
+  precision: {
+    value: 'type',
+    help: 'numbers the engine computes with: f32, bf16, or int8 of a quantised model',
+    parse: oneOf('f32', 'bf16', 'int8'),
+  },
   threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
   preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
   decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },

@@ -17,12 +17,13 @@ export interface Program {
   dispose(): Promise<void>;
 }
 
-export type BackendOptions = Pick<CompileOptions, 'threads' | 'device'>;
+/** With `int8` there are scales. */
+export type BackendOptions = Omit<CompileOptions, 'weights' | 'outputs'>;
 
 export interface Runtime {
   /** What it runs on, such as `onnxruntime-node 1.30.0`. */
   readonly runtime: string;
-  /** Why it is not the better one. */
+  /** Why it is not the better one, or why `auto` leaves it. */
   readonly note?: string;
 }
 

@@ -1,10 +1,21 @@
+import { collectGarbageSoon } from '#runtime';
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
-import { formatShape, type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
+import {
+  formatShape,
+  type Shape,
+  sameShape,
+  sharedFloats,
+  sizeOf,
+  type Tensor,
+  type WeightSource,
+  type Weights,
+  weightsOf,
+} from '../tensor.js';
 import type { BackendOptions } from './backend.js';
-import type { CompileOptions, Engine, EngineName, Executable } from './engine.js';
+import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
 import type { WorkerApi } from './worker.js';
 
 /** The one thread of this process that computes: two teams of threads would only fight over the cores. */
@@ -28,29 +39,58 @@ export function hosted(name: EngineName): Engine {
     async compile(graph, options) {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
-      const weights = sharedWeights(wanted, options.weights);
-      const executable = keep(name, wanted, weights, { threads: options.threads, device: options.device });
+      const { threads, device, precision, quantisation, deterministic, shapes } = options;
+      const executable = keep(name, wanted, options.weights, {
+        threads,
+        device,
+        precision,
+        deterministic,
+        shapes,
+        ...(precision === 'int8' && { quantisation }),
+      });
       await executable.ready();
       return executable;
     },
   };
 }
 
+interface Compilation {
+  /** Comes when the weights are there and the worker is told to compile. */
+  readonly sent: Promise<void>;
+  done?: Promise<void>;
+  /** How often the worker had been lost when it was told. */
+  losses?: number;
+}
+
 /** A compiled network as seen from here. When the worker was lost it is compiled again before the next run. */
 function keep(
   engine: EngineName,
   graph: Graph,
-  weights: Weights,
+  source: WeightSource,
   options: BackendOptions,
 ): Executable & { ready(): Promise<void> } {
   const id = nextId++;
-  let compiled: { losses: number; done: Promise<void> } | undefined;
+  let compilation: Compilation | undefined;
   let disposed = false;
 
-  function ready(): Promise<void> {
-    if (compiled?.losses !== worker.losses())
-      compiled = { losses: worker.losses(), done: worker.call('compile', [id, engine, graph, weights, options]) };
-    return compiled.done;
+  /** The compilation in the worker there is now. `done` is there once the worker has been told. */
+  function compiled(): Compilation {
+    if (compilation && (compilation.losses ?? worker.losses()) === worker.losses()) return compilation;
+    const begun: Compilation = {
+      sent: weightsOf(source).then((given) => {
+        const weights = sharedWeights(graph, given);
+        begun.losses = worker.losses();
+        begun.done = worker.call('compile', [id, engine, graph, weights, options]);
+        begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);
+      }),
+    };
+    // What failed is tried again by the next call: the file may be back.
+    const forget = () => {
+      if (compilation === begun) compilation = undefined;
+    };
+    begun.sent.catch(forget);
+    compilation = begun;
+    return begun;
   }
 
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
@@ -62,13 +102,18 @@ function keep(
     checkInputs(graph, inputs);
     const [sent, transfer] = copied(inputs);
     // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-    const compilation = ready();
-    const [answer] = await Promise.all([call(sent, transfer), compilation]);
+    let { sent: told, done } = compiled();
+    for (; !done; { sent: told, done } = compiled()) await told;
+    const [answer] = await Promise.all([call(sent, transfer), done]);
     return answer;
   }
 
   return {
-    ready,
+    async ready() {
+      const begun = compiled();
+      await begun.sent;
+      await begun.done;
+    },
     run: (inputs, { signal } = {}) =>
       given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
     measure: (inputs, { signal } = {}) =>
@@ -76,19 +121,46 @@ function keep(
     async dispose() {
       if (disposed) return;
       disposed = true;
-      if (compiled?.losses === worker.losses()) await worker.call('dispose', [id]);
+      // What is still being read is compiled first, and freed then.
+      if (compilation && !compilation.done) await compilation.sent.catch(() => {});
+      if (compilation?.losses === worker.losses()) await worker.call('dispose', [id]);
     },
   };
 }
 
-/** @throws ARGUMENT; ENGINE for a device that the engine cannot have. */
-function checkOptions(engine: EngineName, { threads, precision, device }: CompileOptions): void {
+/** What each engine computes in. */
+const precisions = {
+  onednn: ['f32', 'bf16', 'int8'],
+  onnx: ['f32', 'int8'],
+  reference: ['f32', 'int8'],
+} satisfies Record<EngineName, readonly Precision[]>;
+
+/** @throws ARGUMENT; ENGINE for a device or a precision that the engine cannot have. */
+function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisation, device }: CompileOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
     throw new ResidualError('ARGUMENT', `threads must be a whole number from 1 but received ${threads}`);
-  if (precision !== undefined && precision !== 'f32')
-    throw new ResidualError('ARGUMENT', `precision must be "f32" but received ${JSON.stringify(precision)}`);
-  if (engine === 'reference' && device !== undefined && device !== 'cpu')
-    throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
+  if (!['f32', 'bf16', 'int8'].includes(precision))
+    throw new ResidualError(
+      'ARGUMENT',
+      `precision must be "f32", "bf16" or "int8" but received ${JSON.stringify(precision)}`,
+    );
+  const known: readonly Precision[] = precisions[engine];
+  if (!known.includes(precision))
+    throw new ResidualError(
+      'ENGINE',
+      `engine "${engine}" does not compute in ${precision}; it has: ${known.join(', ')}`,
+      {
+        precision,
+      },
+    );
+  if (precision === 'int8' && quantisation === undefined)
+    throw new ResidualError(
+      'ARGUMENT',
+      'precision int8 needs the scales of a quantised model; make one first: residual quantize --weights FILE --data DIR --out FILE',
+      { precision },
+    );
+  if (engine !== 'onnx' && device !== undefined && device !== 'cpu')
+    throw new ResidualError('ENGINE', `engine "${engine}" has no device "${device}"; it has: cpu`, { device });
 }
 
 /** The weights a graph needs, in memory that the worker can read without a copy. */

@@ -1,4 +1,5 @@
-import { collectGarbage, processor } from '#runtime';
+import { onednn } from '#onednn';
+import { collectGarbage, collectGarbageSoon, processor } from '#runtime';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
@@ -22,14 +23,14 @@ export interface WorkerApi {
   dispose(id: number): void;
 }
 
-const backends = { onnx, reference } satisfies Record<EngineName, Backend>;
+const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backend>;
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 
-/** Checks an engine once on each device. */
-function check(engine: EngineName, options: BackendOptions): Promise<number> {
-  const key = `${engine} ${options.device ?? 'cpu'}`;
-  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], options);
+/** Checks an engine once on each device, in f32: scales are those of another network. */
+function check(engine: EngineName, { threads, device }: BackendOptions): Promise<number> {
+  const key = `${engine} ${device ?? 'cpu'}`;
+  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], { threads, device });
   checks.set(key, begun);
   begun.catch(() => checks.delete(key));
   return begun;
@@ -48,6 +49,7 @@ serveThread<WorkerApi>({
   async compile(id, engine, graph, weights, options) {
     if (engine !== 'reference') await check(engine, options);
     programs.set(id, await backends[engine].compile(graph, weights, options));
+    collectGarbageSoon();
   },
   async run(id, inputs) {
     const results = await programOf(id).run(inputs);

@@ -5,7 +5,7 @@ import type { Graph } from '../graph/graph.js';
 import { foldBatchNorm, prune } from '../graph/passes.js';
 import type { Quantisation } from '../graph/quantisation.js';
 import { summary } from '../graph/summary.js';
-import type { Tensor, Weights } from '../tensor.js';
+import { type Tensor, type WeightSource, weightsOf } from '../tensor.js';
 import { anyScales, convolutionsAlone, noisePictures, peakNetworks, type Timed } from './bench-networks.js';
 import type { EngineOptions } from './model.js';
 
@@ -88,7 +88,7 @@ const mostRuns = 20;
  * @example const { rows } = await bench({ graph: resnet50() }, { batches: [1, 8], engines: ['onnx', 'onednn'] });
  */
 export async function bench(
-  model: { readonly graph: Graph; readonly weights?: Weights },
+  model: { readonly graph: Graph; readonly weights?: WeightSource },
   options: BenchOptions = {},
 ): Promise<BenchReport> {
   const { engines = ['auto'], precisions = ['f32'], batches = [1], rounds = 8, signal, onProgress } = options;
@@ -104,7 +104,8 @@ export async function bench(
   const picture = [1, channels, height, width];
   const resized = { ...graph, inputs: [{ ...input, shape: picture }, ...graph.inputs.slice(1)] };
   const { macs } = summary(resized).totals;
-  const network = { graph: resized, weights: model.weights ?? noiseWeights(graph) };
+  const weights = model.weights === undefined ? noiseWeights(graph) : await weightsOf(model.weights);
+  const network = { graph: resized, weights };
   const { processor } = await engineReport();
   const threads = options.threads ?? processor.cores;
 

@@ -4,6 +4,7 @@ import { defaultModel } from '../hub/catalogue.js';
 import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
+import { readAgain } from '../weights/again.js';
 import { planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
@@ -49,7 +50,8 @@ export async function load(from: CheckpointInput = defaultModel, options: LoadOp
     const beside = origin ? undefined : await readSideFiles(from);
     const { network } = origin ?? {};
     const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
-    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
+    const reopen = () => openCheckpoint(origin?.weights ?? from);
+    return await fill(checkpoint, reopen, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
@@ -75,6 +77,7 @@ const isAbsent = (error: unknown): boolean => error instanceof ResidualError && 
 
 async function fill(
   opened: Checkpoint,
+  reopen: () => Promise<Checkpoint>,
   file: string,
   options: LoadOptions,
   origin?: Origin,
@@ -120,7 +123,21 @@ async function fill(
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
   const { engine, device, threads, precision, warn } = options;
-  const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
+  const reading = { replace, seed: options.seed, file };
+  const weights = await readWeights(graph, checkpoint, naming, reading);
+  const { versions } = opened;
+  const again = async () => {
+    const { checkUnchanged } = await import('#file');
+    await checkUnchanged(versions ?? new Map());
+    const reopened = await reopen();
+    try {
+      const read = await readWeights(graph, choosePart(reopened, options.part).checkpoint, naming, reading);
+      await checkUnchanged(versions ?? new Map());
+      return read;
+    } finally {
+      await reopened.close();
+    }
+  };
   return createModel(
     graph,
     {
@@ -130,7 +147,17 @@ async function fill(
       ...(labels ? { classes: labels } : {}),
       ...source(origin ?? stored),
     },
-    { engine, device, threads, precision, warn, name: file, weights, notes, report },
+    {
+      engine,
+      device,
+      threads,
+      precision,
+      warn,
+      name: file,
+      weights: versions ? readAgain(weights, again) : weights,
+      notes,
+      report,
+    },
   );
 }
 

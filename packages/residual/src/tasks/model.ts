@@ -1,19 +1,20 @@
 import { type CompileOptions, chooseEngine, type EngineName, type Executable } from '../engines/index.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import { type Summary, summary } from '../graph/summary.js';
 import { inputRangeWarning } from '../image/input-range.js';
 import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
 import type { ResNetConfig } from '../models/resnet.js';
-import type { Tensor, Weights } from '../tensor.js';
+import { type Tensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
 export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
   /** `auto` when left out: the fastest that runs here. */
-  readonly engine?: EngineName | 'auto' | 'onednn' | undefined;
+  readonly engine?: EngineName | 'auto' | undefined;
 }
 
 /** What belongs to weights beside the numbers. */
@@ -29,6 +30,8 @@ export interface ModelRecord {
   readonly classes?: readonly ClassLabel[];
   readonly licence?: string;
   readonly source?: string;
+  /** Scales of a model that was quantised: it computes in `int8` unless told otherwise. */
+  readonly quantisation?: Quantisation;
   /** A bundled model, for people: what it knows. */
   readonly about?: string;
 }
@@ -37,7 +40,12 @@ export interface ModelRecord {
 export interface Model extends AsyncDisposable {
   readonly name: string;
   readonly graph: Graph;
-  readonly weights: Weights;
+  /**
+   * Its weights, by parameter. A model from a file lets go of them once the network is compiled and reads them again
+   * for whoever asks.
+   * @throws FILE when the file was changed since.
+   */
+  weights(): Promise<Weights>;
   readonly record: ModelRecord;
   /** Which parameters the file filled, and what was left over; absent for a model that was not loaded. */
   readonly report?: LoadReport;
@@ -79,7 +87,7 @@ export function createModel(
   record: ModelRecord,
   options: EngineOptions & {
     name?: string;
-    weights?: Weights;
+    weights?: WeightSource;
     seed?: number;
     notes?: readonly string[];
     report?: LoadReport;
@@ -94,8 +102,14 @@ export function createModel(
     warn = (text: string) => console.warn(text),
     seed = 0,
     weights = initialise(graph, { seed }),
-    ...compile
+    ...given
   } = options;
+  const { quantisation } = record;
+  const compile: Omit<CompileOptions, 'weights'> = {
+    ...given,
+    precision: given.precision ?? (quantisation ? 'int8' : undefined),
+    quantisation,
+  };
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
   let warned = false;
@@ -150,7 +164,7 @@ export function createModel(
   return {
     name,
     graph,
-    weights,
+    weights: () => weightsOf(weights),
     record,
     notes,
     ...(report && { report }),
