@@ -23,14 +23,16 @@ export function progress(stream = process.stderr) {
   };
 }
 
-/** The machine, the date and the command, for whoever reads the figures later. */
-export const circumstances = () => ({
+/** The machine, the date and the command, files without their folders, for whoever reads the figures later. */
+const circumstances = () => ({
   date: new Date().toISOString().slice(0, 10),
-  command: `node bench/${basename(process.argv[1])} ${process.argv.slice(2).join(' ')}`.trim(),
+  command: ['node', `bench/${basename(process.argv[1])}`, ...process.argv.slice(2).map(shown)].join(' '),
   node: process.version,
   system: `${process.platform} ${release()}`,
   processor: `${cpus()[0].model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
 });
+
+const shown = (word) => (/[\s']/.test(word) ? `"${basename(word)}"` : basename(word));
 
 export function keepResults(name, results) {
   mkdirSync(folder, { recursive: true });
