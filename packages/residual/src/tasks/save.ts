@@ -1,7 +1,10 @@
 import { writeFileAtomic } from '#file';
 import { aborted, ResidualError } from '../errors.js';
+import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type ResNetConfig, resnet } from '../models/resnet.js';
+import type { AnyTensor } from '../tensor.js';
 import { checkVariances } from '../weights/assign.js';
+import { packed } from '../weights/packed.js';
 import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import type { Model } from './model.js';
@@ -27,12 +30,12 @@ export interface Watched {
 export async function save(model: Savable, path: string, watched: Watched = {}): Promise<void> {
   checkWeights(model);
   const metadata = { format: 'pt', [recordKey]: recordText(recordOf(model)) };
-  await writeFileAtomic(path, watch([...safetensorsBytes(model.weights, metadata)], watched));
+  await writeFileAtomic(path, watch([...safetensorsBytes(storedTensors(model), metadata)], watched));
 }
 
 /** The record of a model, for tensors spelled in `dialect`. A member of the family is stored by its settings. */
 export function recordOf({ graph, record }: Savable, dialect: string = ownSpelling): StoredRecord {
-  const { architecture, config, preprocess, plan, classes, licence, source } = record;
+  const { architecture, config, preprocess, plan, classes, licence, source, quantisation } = record;
   return {
     architecture,
     ...(config && builds(config, graph) ? { config } : { graph }),
@@ -41,9 +44,14 @@ export function recordOf({ graph, record }: Savable, dialect: string = ownSpelli
     ...(classes && { classes }),
     ...(licence !== undefined && { licence }),
     ...(source !== undefined && { source }),
+    ...(quantisation && { quantisation }),
     dialect,
   };
 }
+
+/** The tensors as a file with the record has them: weights of 8 bits as such. */
+export const storedTensors = ({ graph, weights, record: { quantisation } }: Savable): ReadonlyMap<string, AnyTensor> =>
+  quantisation ? packed(weights, weightsOfEightBits(graph, quantisation)) : weights;
 
 /** Whether the settings give this very network; a network of one's own keeps its graph. */
 const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
