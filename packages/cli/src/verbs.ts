@@ -1,5 +1,6 @@
 import type { Context } from './context.js';
 import {
+  benchFlags,
   cacheFlags,
   classifyFlags,
   compareFlags,
@@ -9,6 +10,7 @@ import {
   json,
   modelsFlags,
   type OptionsOf,
+  quantizeFlags,
   shells,
   summaryFlags,
 } from './flags.js';
@@ -121,6 +123,18 @@ export const verbs: readonly Verb[] = [
     load: () => import('./verbs/convert.js'),
   }),
   verb({
+    name: 'quantize',
+    args: '',
+    summary: 'make a model of 8 bits: faster and a quarter the size, with what that costs',
+    flags: quantizeFlags,
+    examples: [
+      'residual quantize --weights resnet50.pth --data photos/ --out resnet50-int8.residual',
+      'residual quantize --model resnet18 --data val/ --out small.onnx     val/tench/1.jpg …: accuracy too',
+      'residual quantize -w flowers.safetensors --data new/ -o q.residual --float first,last',
+    ],
+    load: () => import('./verbs/quantize.js'),
+  }),
+  verb({
     name: 'compare',
     args: '[picture]',
     summary: 'say where two models or programs part on a photograph, and why',
@@ -132,6 +146,19 @@ export const verbs: readonly Verb[] = [
       'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
     ],
     load: () => import('./verbs/compare.js'),
+  }),
+  verb({
+    name: 'bench',
+    args: '',
+    summary: 'measure how fast a network is on this machine, by engine, precision and batch',
+    flags: benchFlags,
+    examples: [
+      'residual bench                                           ResNet-50, one picture at a time',
+      'residual bench --model resnet18 --batch 1,8 --engine onnx,onednn',
+      'residual bench -w resnet50.pth --precision f32,bf16,int8 --engine onednn --csv speed.csv',
+      'residual bench --model resnext50_32x4d --size 288 --threads 1 --json',
+    ],
+    load: () => import('./verbs/bench.js'),
   }),
   verb({
     name: 'doctor',

@@ -15,8 +15,10 @@ import {
   weightsOf,
 } from '../tensor.js';
 import type { BackendOptions } from './backend.js';
-import type { CompileOptions, Engine, EngineName, Executable } from './engine.js';
-import type { WorkerApi } from './worker.js';
+import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
+import type { Answer, WorkerApi } from './worker.js';
+
+type Inputs = Readonly<Record<string, Tensor>>;
 
 /** The one thread of this process that computes: two teams of threads would only fight over the cores. */
 export const worker = startThread<WorkerApi>(new URL('./worker.js', import.meta.url));
@@ -39,7 +41,16 @@ export function hosted(name: EngineName): Engine {
     async compile(graph, options) {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
-      const executable = keep(name, wanted, options.weights, { threads: options.threads, device: options.device });
+      const { threads, device, precision, quantisation, deterministic, shapes } = options;
+      const executable = keep(name, wanted, options.weights, {
+        threads,
+        device,
+        precision,
+        deterministic,
+        shapes,
+        store: storeOf(options.weights),
+        ...(precision === 'int8' && { quantisation }),
+      });
       await executable.ready();
       return executable;
     },
@@ -52,6 +63,16 @@ interface Compilation {
   done?: Promise<void>;
   /** How often the worker had been lost when it was told. */
   losses?: number;
+}
+
+let nextStore = 0;
+const stores = new WeakMap<WeightSource, number>();
+
+/** A number for weights, so that networks compiled from the same ones can share what is made of them. */
+function storeOf(weights: WeightSource): number {
+  const store = stores.get(weights) ?? nextStore++;
+  stores.set(weights, store);
+  return store;
 }
 
 /** A compiled network as seen from here. When the worker was lost it is compiled again before the next run. */
@@ -85,23 +106,37 @@ function keep(
     return begun;
   }
 
+  /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
+  async function given<T>(
+    inputs: Inputs,
+    call: (sent: Inputs, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
+  ): Promise<T> {
+    if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
+    checkInputs(graph, inputs);
+    let [sent, transfer] = copied(inputs);
+    for (;;) {
+      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
+      let { sent: told, done } = compiled();
+      for (; !done; { sent: told, done } = compiled()) await told;
+      const [found] = await Promise.all([call(sent, transfer), done]);
+      if ('answer' in found) return found.answer;
+      const weights = sharedWeights(graph, await weightsOf(source));
+      await worker.call('supply', [id, weights]);
+      sent = found.again;
+      transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
+    }
+  }
+
   return {
     async ready() {
       const begun = compiled();
       await begun.sent;
       await begun.done;
     },
-    async run(inputs, { signal } = {}) {
-      if (disposed)
-        throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
-      checkInputs(graph, inputs);
-      const [sent, transfer] = copied(inputs);
-      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-      let { sent: told, done } = compiled();
-      for (; !done; { sent: told, done } = compiled()) await told;
-      const [run] = await Promise.all([worker.call('run', [id, sent], { transfer, signal }), done]);
-      return run;
-    },
+    run: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
+    measure: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('measure', [id, sent], { transfer, signal })),
     async dispose() {
       if (disposed) return;
       disposed = true;
@@ -112,14 +147,39 @@ function keep(
   };
 }
 
-/** @throws ARGUMENT; ENGINE for a device that the engine cannot have. */
-function checkOptions(engine: EngineName, { threads, precision, device }: CompileOptions): void {
+/** What each engine computes in. */
+const precisions = {
+  onednn: ['f32', 'bf16', 'int8'],
+  onnx: ['f32', 'int8'],
+  reference: ['f32', 'int8'],
+} satisfies Record<EngineName, readonly Precision[]>;
+
+/** @throws ARGUMENT; ENGINE for a device or a precision that the engine cannot have. */
+function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisation, device }: CompileOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
     throw new ResidualError('ARGUMENT', `threads must be a whole number from 1 but received ${threads}`);
-  if (precision !== undefined && precision !== 'f32')
-    throw new ResidualError('ARGUMENT', `precision must be "f32" but received ${JSON.stringify(precision)}`);
-  if (engine === 'reference' && device !== undefined && device !== 'cpu')
-    throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
+  if (!['f32', 'bf16', 'int8'].includes(precision))
+    throw new ResidualError(
+      'ARGUMENT',
+      `precision must be "f32", "bf16" or "int8" but received ${JSON.stringify(precision)}`,
+    );
+  const known: readonly Precision[] = precisions[engine];
+  if (!known.includes(precision))
+    throw new ResidualError(
+      'ENGINE',
+      `engine "${engine}" does not compute in ${precision}; it has: ${known.join(', ')}`,
+      {
+        precision,
+      },
+    );
+  if (precision === 'int8' && quantisation === undefined)
+    throw new ResidualError(
+      'ARGUMENT',
+      'precision int8 needs the scales of a quantised model; make one first: residual quantize --weights FILE --data DIR --out FILE',
+      { precision },
+    );
+  if (engine !== 'onnx' && device !== undefined && device !== 'cpu')
+    throw new ResidualError('ENGINE', `engine "${engine}" has no device "${device}"; it has: cpu`, { device });
 }
 
 /** The weights a graph needs, in memory that the worker can read without a copy. */

@@ -10,7 +10,11 @@ export interface ActivationScale {
  * `s8`, one scale for each output channel: the largest magnitude of that channel over 127.
  */
 export interface Quantisation {
-  /** By the input's name, or the name of the layer whose result it is; what is not listed stays float. */
+  /**
+   * By the input's name, or the name of the layer whose result it is; what is not listed stays float. Both operands of
+   * an add are listed: an engine that adds within a convolution rounds the sum only, and has no use for the scale of
+   * that convolution's own result; ONNX Runtime rounds both.
+   */
   readonly activations: Readonly<Record<string, ActivationScale>>;
   /** Convolutions and dense layers that compute in float although their input is listed. */
   readonly float: readonly string[];

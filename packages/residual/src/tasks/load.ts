@@ -8,6 +8,7 @@ import { readAgain } from '../weights/again.js';
 import { planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { unpacked } from '../weights/packed.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { readSideFiles, type SideFiles } from '../weights/side-files.js';
 import { choosePlan, customaryDoubts, customaryLabels } from './custom.js';
@@ -84,8 +85,8 @@ async function fill(
   sideFiles?: SideFiles,
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
-  const { checkpoint } = chosen;
-  const found = withSideFiles(understand(checkpoint, file), sideFiles);
+  const found = withSideFiles(understand(chosen.checkpoint, file), sideFiles);
+  const checkpoint = found.record?.quantisation ? unpacked(chosen.checkpoint, file) : chosen.checkpoint;
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
   const { beside } = found;
@@ -122,7 +123,7 @@ async function fill(
   const labels = settleLabels(options.labels, known, graph, file, notes);
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
-  const { engine, device, threads, precision, warn } = options;
+  const { engine, device, threads, precision, deterministic, warn } = options;
   const reading = { replace, seed: options.seed, file };
   const weights = await readWeights(graph, checkpoint, naming, reading);
   const { versions } = opened;
@@ -146,12 +147,14 @@ async function fill(
       ...custom,
       ...(labels ? { classes: labels } : {}),
       ...source(origin ?? stored),
+      ...(stored?.quantisation && { quantisation: stored.quantisation }),
     },
     {
       engine,
       device,
       threads,
       precision,
+      deterministic,
       warn,
       name: file,
       weights: versions ? readAgain(weights, again) : weights,

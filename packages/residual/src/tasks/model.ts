@@ -1,6 +1,7 @@
 import { type CompileOptions, chooseEngine, type Device, type EngineName, type Executable } from '../engines/index.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import { type Summary, summary } from '../graph/summary.js';
 import { inputRangeWarning } from '../image/input-range.js';
 import type { Plan } from '../image/plan.js';
@@ -11,9 +12,9 @@ import { type Tensor, type WeightSource, type Weights, weightsOf } from '../tens
 import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
-export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
+export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device' | 'deterministic'> {
   /** `auto` when left out: the fastest that runs here. */
-  readonly engine?: EngineName | 'auto' | 'onednn' | undefined;
+  readonly engine?: EngineName | 'auto' | undefined;
 }
 
 /** What belongs to weights beside the numbers. */
@@ -29,6 +30,8 @@ export interface ModelRecord {
   readonly classes?: readonly ClassLabel[];
   readonly licence?: string;
   readonly source?: string;
+  /** Scales of a model that was quantised: it computes in `int8` unless told otherwise. */
+  readonly quantisation?: Quantisation;
   /** A bundled model, for people: what it knows. */
   readonly about?: string;
 }
@@ -101,8 +104,14 @@ export function createModel(
     warn = (text: string) => console.warn(text),
     seed = 0,
     weights = initialise(graph, { seed }),
-    ...compile
+    ...given
   } = options;
+  const { quantisation } = record;
+  const compile: Omit<CompileOptions, 'weights'> = {
+    ...given,
+    precision: given.precision ?? (quantisation ? 'int8' : undefined),
+    quantisation,
+  };
   const plans = new Map<string, Promise<Executable>>();
   let disposed = false;
   let warned = false;
