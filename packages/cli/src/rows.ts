@@ -1,4 +1,4 @@
-import { type ClassifyOptions, classify, type Model, parseNpy, ResidualError, type Row } from 'residual';
+import { type ClassifyOptions, classify, type Model, parseNpy, ResidualError, type Row } from 'residual/classify';
 import { readBytes } from './files.js';
 
 /** Whether a file holds an array, ready for the network, where others hold pictures. */

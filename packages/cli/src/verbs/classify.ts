@@ -12,7 +12,7 @@ import {
   type Prediction,
   parseClasses,
   ResidualError,
-} from 'residual';
+} from 'residual/classify';
 import { bars } from '../bars.js';
 import type { Context } from '../context.js';
 import { fetching } from '../fetching.js';
