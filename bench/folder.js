@@ -2,7 +2,8 @@
 //
 //   node bench/folder.js resnet50.pth FOLDER [batch] [photographs] [rounds]
 //
-// Batch 8, as `classify.each` takes a list by itself, when left out. The folder's pictures are repeated until there are as many as asked for.
+// Batch 8, as `classify.each` takes a list by itself, when left out. The pictures are repeated until there are as many as
+// asked for.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { classify, load, tensor } from '../packages/residual/dist/index.js';

@@ -72,9 +72,6 @@ async function* each(
   prepareAhead(model);
   const { batch, signal } = options;
   const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
-  // Decoding and the network take turns, each on all cores: were both at work, all threads of the engine would wait for
-  // the one whose core decodes. What computes elsewhere goes on meanwhile.
-  const most = model.device === 'cpu' ? 1 : 2;
   const running: Promise<Row[]>[] = [];
   const coming = groups(pictures, size);
   const ask = () => {
@@ -87,7 +84,7 @@ async function* each(
   try {
     for (;;) {
       // What has come is begun before the caller sees the rows before it; they do not wait for what has not.
-      while (running.length < most) {
+      while (running.length < groupsAtOnce) {
         const group = await (running.length || rows.length ? Promise.race([next, turn()]) : next);
         if (!group || group.done) break;
         next = ask();
@@ -111,7 +108,13 @@ async function* each(
 /** What is there already has come within a turn of the event loop. */
 const turn = (): Promise<undefined> => new Promise((resume) => setTimeout(resume));
 
-/** Pictures of a list: enough to keep all cores decoding, few enough for the first answers to come soon. */
+/** One in the engine, the next being decoded. */
+const groupsAtOnce = 2;
+
+/**
+ * Pictures of a list. Decoded together, on all cores, they disturb the engine shortly; one by one they would take a core
+ * from it all the time, and all its threads would wait for the one that shares it.
+ */
 const decodedTogether = 8;
 
 /**

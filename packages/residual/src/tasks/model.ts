@@ -1,4 +1,4 @@
-import { type CompileOptions, chooseEngine, type Device, type EngineName, type Executable } from '../engines/index.js';
+import { type CompileOptions, chooseEngine, type EngineName, type Executable } from '../engines/index.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { Quantisation } from '../graph/quantisation.js';
@@ -40,8 +40,6 @@ export interface ModelRecord {
 export interface Model extends AsyncDisposable {
   readonly name: string;
   readonly graph: Graph;
-  /** Where it computes. */
-  readonly device: Device;
   /**
    * Its weights, by parameter. A model from a file lets go of them once the network is compiled and reads them again
    * for whoever asks.
@@ -166,7 +164,6 @@ export function createModel(
   return {
     name,
     graph,
-    device: compile.device ?? 'cpu',
     weights: () => weightsOf(weights),
     record,
     notes,
