@@ -1,5 +1,6 @@
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
+import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
 import { formatShape, type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
@@ -28,8 +29,13 @@ export function hosted(name: EngineName): Engine {
     async compile(graph, options) {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
-      const weights = sharedWeights(wanted, options.weights);
       const { threads, device, precision, quantisation } = options;
+      const eightBits = precision === 'int8' && quantisation && takesEightBits.includes(name);
+      const weights = sharedWeights(
+        wanted,
+        options.weights,
+        eightBits ? weightsOfEightBits(wanted, quantisation) : new Set(),
+      );
       const executable = keep(name, wanted, weights, {
         threads,
         device,
@@ -113,8 +119,14 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
     throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
 }
 
-/** The weights a graph needs, in memory that the worker can read without a copy. */
-function sharedWeights(graph: Graph, weights: Weights): Weights {
+/** Engines that take a weight's `eightBits` in place of its `data`, which is then empty. */
+const takesEightBits: readonly EngineName[] = ['onnx'];
+
+/**
+ * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole
+ * numbers alone, where they are stored so.
+ */
+function sharedWeights(graph: Graph, weights: Weights, eightBits: ReadonlySet<string>): Weights {
   return new Map(
     graph.parameters.map(({ name, shape }) => {
       const found = weights.get(name);
@@ -122,6 +134,11 @@ function sharedWeights(graph: Graph, weights: Weights): Weights {
         throw new ResidualError('WEIGHTS_MISMATCH', `${graph.name} needs the weight "${name}", which was not given`, {
           name,
         });
+      if (found.eightBits && eightBits.has(name) && sameShape(found.shape, shape))
+        return [
+          name,
+          { dtype: 'float32', shape, data: new Float32Array(0), eightBits: found.eightBits } satisfies Tensor,
+        ];
       const { data } = found;
       if (!sameShape(found.shape, shape) || data.length !== sizeOf(shape))
         throw new ResidualError(

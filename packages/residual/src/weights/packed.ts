@@ -1,6 +1,6 @@
 import { ResidualError } from '../errors.js';
-import { channelScales, fromEightBits, toEightBits } from '../graph/eight-bits.js';
-import { type AnyTensor, sameShape, sharedFloats, type Tensor, type Weights } from '../tensor.js';
+import { eightBitTensor, toEightBitTensor } from '../graph/eight-bits.js';
+import { type AnyTensor, type EightBits, sameShape, type Tensor, type Weights } from '../tensor.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 
 /** What the scales of a weight's output channels are called in a file. */
@@ -11,9 +11,9 @@ export function packed(weights: Weights, eightBits: ReadonlySet<string>): Readon
   const stored = new Map<string, AnyTensor>(weights);
   for (const name of eightBits) {
     if (weights.has(scaleOf(name))) continue; // A parameter of that name: this one stays as it is.
-    const exact = weights.get(name) as Tensor;
-    const scales = channelScales(exact);
-    stored.set(name, { dtype: 'int8', shape: exact.shape, data: toEightBits(exact, scales) });
+    const { shape, eightBits } = toEightBitTensor(weights.get(name) as Tensor);
+    const { whole, scales } = eightBits as EightBits;
+    stored.set(name, { dtype: 'int8', shape, data: whole });
     stored.set(scaleOf(name), { dtype: 'float32', shape: [scales.length], data: scales });
   }
   return stored;
@@ -49,8 +49,7 @@ export function unpacked(checkpoint: Checkpoint, file: string): Checkpoint {
       if (!whole.has(name)) return checkpoint.read(name);
       const [weight, scales] = await Promise.all([checkpoint.read(name), checkpoint.read(scaleOf(name))]);
       const { shape, data } = weight as Tensor<'int8'>;
-      const real = fromEightBits(data, (scales as Tensor).data, sharedFloats(data.length));
-      return { dtype: 'float32', shape, data: real };
+      return eightBitTensor(shape, { whole: data, scales: (scales as Tensor).data });
     },
   };
 }
