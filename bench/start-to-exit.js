@@ -1,14 +1,15 @@
 // Whole processes from start to exit, in turn, medians: help against bare Node, one photograph against PyTorch.
 //
-//   node bench/start-to-exit.js resnet50.pth photo.jpg [runs]
+//   node bench/start-to-exit.js resnet50.pth photo.jpg [runs] [quantised weights]
 //
-// PyTorch runs when Debian's python3-torch and python3-torchvision are installed.
+// Written to bench/results/start-to-exit.json. PyTorch runs when Debian's python3-torch and python3-torchvision are installed.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { keepResults } from './results.js';
 
-const [weights, photo, runs = '11'] = process.argv.slice(2);
+const [weights, photo, runs = '11', quantised] = process.argv.slice(2);
 if (!photo) {
-  console.error('usage: node bench/start-to-exit.js WEIGHTS PHOTO [RUNS]');
+  console.error('usage: node bench/start-to-exit.js WEIGHTS PHOTO [RUNS] [QUANTISED]');
   process.exit(2);
 }
 
@@ -18,6 +19,7 @@ const commands = {
   node: [process.execPath, '-e', '0'],
   help: [...residual, '--help'],
   residual: [...residual, 'classify', '--weights', weights, photo],
+  ...(quantised && { quantised: [...residual, 'classify', '--weights', quantised, photo] }),
   pytorch: ['/usr/bin/python3', path('classify-pytorch.py'), weights, photo],
 };
 
@@ -40,3 +42,9 @@ for (const [name, values] of Object.entries(seconds))
 const ratio = (a, b) => median(seconds[a].map((value, i) => value / seconds[b][i])).toFixed(2);
 console.log(`help / node ${ratio('help', 'node')}`);
 if (seconds.pytorch) console.log(`pytorch / residual ${ratio('pytorch', 'residual')}`);
+const rows = Object.entries(seconds).map(([name, values]) => ({
+  name,
+  seconds: median(values),
+  least: Math.min(...values),
+}));
+keepResults('start-to-exit', { runs: Number(runs), rows });

@@ -55,6 +55,13 @@ const oneOf = <const Word extends string>(...words: readonly Word[]) => {
   return Object.assign(parse, { words });
 };
 
+/** Several of what `parse` takes, with commas between. */
+const list = <Value>(parse: ((text: string, flag: string) => Value) & { readonly words?: readonly string[] }) =>
+  Object.assign(
+    (text: string, flag: string): Value[] => text.split(',').map((one) => parse(one.trim(), flag)),
+    parse.words ? { words: parse.words } : {},
+  );
+
 /** Sides of a picture in pixels: `224`, or height and width as `192x256`. */
 export const size = (text: string, flag: string): number | readonly [height: number, width: number] => {
   const sides = /^(\d{1,5})(?:[x×](\d{1,5}))?$/.exec(text)?.slice(1, 3).filter(Boolean).map(Number) ?? [];
@@ -126,7 +133,11 @@ export const classifyFlags = {
     help: 'for the engine onnx: cpu, webgpu, coreml, dml or cuda',
     parse: oneOf('cpu', 'webgpu', 'coreml', 'dml', 'cuda'),
   },
-  precision: { value: 'type', help: 'numbers the engine computes with: f32', parse: oneOf('f32') },
+  precision: {
+    value: 'type',
+    help: 'numbers the engine computes with: f32, bf16, or int8 of a quantised model',
+    parse: oneOf('f32', 'bf16', 'int8'),
+  },
   threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
   preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
   decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },
@@ -142,6 +153,7 @@ export const classifyFlags = {
 } as const satisfies Flags;
 
 const engineNames = oneOf('auto', 'onnx', 'onednn', 'reference');
+const precisions = oneOf('f32', 'bf16', 'int8');
 const decodings = oneOf('default', 'pillow');
 
 export const compareFlags = {
@@ -156,6 +168,32 @@ export const compareFlags = {
   engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
   againstEngine: { value: 'name', help: 'engine of b; that of a when left out', parse: engineNames },
   tolerance: { value: 't', help: 'relative difference that counts as none', parse: number(0, 0.999), preset: 1e-4 },
+  json,
+} as const satisfies Flags;
+
+export const benchFlags = {
+  model: { value: 'name', short: 'm', help: 'network by name (resnet50); its weights are random', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file; with -m, an architecture to put it into', parse: text },
+  batch: {
+    value: 'n',
+    short: 'b',
+    help: 'pictures computed together, as 1,8; 1 when left out',
+    parse: list(integer(1, 1024)),
+  },
+  size: { value: 'pixels', help: 'side of the pictures, or height and width as 192x256', parse: size },
+  engine: {
+    value: 'engines',
+    help: 'auto, onnx, onednn or reference, or several: onnx,onednn',
+    parse: list(engineNames),
+  },
+  precision: {
+    value: 'types',
+    help: 'f32, bf16 or int8, or several: f32,int8; f32 when left out',
+    parse: list(precisions),
+  },
+  threads: { value: 'n', help: 'threads of each engine; every core when left out', parse: integer(1, 256) },
+  rounds: { value: 'n', help: 'turns of each combination', parse: integer(1, 1000), preset: 8 },
+  csv: { value: 'file', help: 'write the table as comma-separated values too', parse: text },
   json,
 } as const satisfies Flags;
 

@@ -1,5 +1,6 @@
 import type { Context } from './context.js';
 import {
+  benchFlags,
   cacheFlags,
   classifyFlags,
   compareFlags,
@@ -145,6 +146,19 @@ export const verbs: readonly Verb[] = [
       'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
     ],
     load: () => import('./verbs/compare.js'),
+  }),
+  verb({
+    name: 'bench',
+    args: '',
+    summary: 'measure how fast a network is on this machine, by engine, precision and batch',
+    flags: benchFlags,
+    examples: [
+      'residual bench                                           ResNet-50, one picture at a time',
+      'residual bench --model resnet18 --batch 1,8 --engine onnx,onednn',
+      'residual bench -w resnet50.pth --precision f32,bf16,int8 --engine onednn --csv speed.csv',
+      'residual bench --model resnext50_32x4d --size 288 --threads 1 --json',
+    ],
+    load: () => import('./verbs/bench.js'),
   }),
   verb({
     name: 'doctor',

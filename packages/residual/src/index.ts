@@ -66,6 +66,7 @@ export {
   resnet101,
   resnet152,
 } from './models/resnet.js';
+export { type BenchOptions, type BenchReport, type BenchRow, bench } from './tasks/bench.js';
 export { type ClassifyOptions, classify, type Prediction, type Row } from './tasks/classify.js';
 export {
   type Cause,

@@ -38,6 +38,12 @@ export type AnyTensor = { [D in DType]: Tensor<D> }[DType];
 /** A named, immutable set of float32 tensors: the weights of a network. */
 export type Weights = ReadonlyMap<string, Tensor>;
 
+/** Weights, or how to have them for as long as they are needed: read from their file again. */
+export type WeightSource = Weights | (() => Promise<Weights>);
+
+export const weightsOf = async (source: WeightSource): Promise<Weights> =>
+  typeof source === 'function' ? source() : source;
+
 export const bytesPerElement: Record<DType, number> = {
   float64: 8,
   float32: 4,

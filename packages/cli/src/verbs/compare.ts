@@ -52,7 +52,7 @@ async function compareSides(picture: string | undefined, options: Options, { sig
     const architecture = weights === undefined ? undefined : model;
     const from = weights ?? (model as string);
     const a = await open(from, { architecture, preprocess, decode, engine });
-    const sideA: ComparedSide = { model: a, engine: engineOf(engine) };
+    const sideA: ComparedSide = { model: a, engine };
     const other = await (async (): Promise<{ side: ComparedSide; name: string }> => {
       if (against !== undefined && (await recorded(against))) {
         const given = [againstModel, againstPreprocess, againstDecode, options.againstEngine];
@@ -72,12 +72,12 @@ async function compareSides(picture: string | undefined, options: Options, { sig
           decode: againstDecode ?? (against === undefined ? decode : undefined),
           engine: againstEngine,
         });
-        return { side: { model: b, engine: engineOf(againstEngine) }, name: b.name };
+        return { side: { model: b, engine: againstEngine }, name: b.name };
       }
       const [, , height, width] = a.graph.inputs[0].shape;
       const plan = againstPreprocess === undefined ? undefined : preset(againstPreprocess, { height, width });
       const wanted = againstDecode ?? decode;
-      return { side: { model: a, plan, decode: wanted, engine: engineOf(againstEngine) }, name: a.name };
+      return { side: { model: a, plan, decode: wanted, engine: againstEngine }, name: a.name };
     })();
     const comparison = await compare(sideA, other.side, picture, { tolerance, signal });
     const names = { a: describe(sideA, a.name, preprocess), b: describe(other.side, other.name, againstPreprocess) };
@@ -87,11 +87,6 @@ async function compareSides(picture: string | undefined, options: Options, { sig
     await Promise.all(models.map((opened) => opened.dispose()));
   }
 }
-
-const engineOf = (engine: Options['engine']): 'auto' | 'onnx' | 'reference' => {
-  if (engine === 'onednn') throw new ResidualError('ENGINE', 'engine "onednn" is not built yet; use "onnx"');
-  return engine;
-};
 
 /** A bundled model's name is no file; what cannot be opened is left to `load`, which says why. */
 async function recorded(against: string): Promise<boolean> {

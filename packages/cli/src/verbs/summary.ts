@@ -1,6 +1,7 @@
-import { build, bundled, drawing, family, findEntry, type Graph, load, summary } from 'residual';
+import { drawing, summary } from 'residual';
 import { writeWhole } from '../files.js';
 import type { OptionsOf, summaryFlags } from '../flags.js';
+import { graphOf } from '../networks.js';
 import { print } from '../terminal.js';
 
 type Options = OptionsOf<typeof summaryFlags>;
@@ -15,15 +16,4 @@ export async function run([name]: readonly string[], options: Options): Promise<
   const found = summary(graph);
   await print(`${options.json ? JSON.stringify(found) : found}\n`);
   return 0;
-}
-
-async function graphOf(name: string, { classes, size }: Options): Promise<Graph> {
-  const changes = { ...(classes === undefined ? {} : { classes }), ...(size === undefined ? {} : { size }) };
-  const isFile = !Object.hasOwn(family, name) && (Object.hasOwn(bundled, name) || /[./\\]/.test(name));
-  // A published model is its network here: nothing is downloaded to list layers.
-  const entry = Object.hasOwn(family, name) ? undefined : await findEntry(name);
-  if (entry) return build(entry.architecture, { size: entry.size, classes: entry.classes, ...changes });
-  if (!isFile) return build(name, changes);
-  await using model = await load(name, { ...changes, ...(classes === undefined ? {} : { newHead: true }) });
-  return model.graph;
 }

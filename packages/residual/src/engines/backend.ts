@@ -3,19 +3,37 @@ import type { Tensor, Weights } from '../tensor.js';
 import type { CompileOptions } from './engine.js';
 
 /** A network made ready inside the worker thread; its outputs are those of the graph it was made from. */
+/**
+ * Thrown by a program's `run` when new shapes need weights that it let go of: it takes them by `supply` and is run again.
+ */
+export class WeightsNeeded extends Error {}
+
 export interface Program {
   /** The results' memory belongs to the caller. */
   run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /**
+   * For `bench`: runs the convolutions of the last run once more, in their order, as they were chosen for it (layout,
+   * algorithm, what is fused into them) and on its buffers, and nothing else. Answers with the milliseconds that took.
+   * An engine that cannot run them by themselves leaves this out.
+   */
+  convolutions?(): Promise<number>;
+  /** For `bench`: layers of the last run that the library computes by plain loops, `layer1.0.conv2 (ref:any)`. */
+  slow?(): readonly string[];
+  /** Takes the weights again. A program that never lets go of them leaves this out. */
+  supply?(weights: Weights): void;
   dispose(): Promise<void>;
 }
 
 /** With `int8` there are scales. */
-export type BackendOptions = Pick<CompileOptions, 'threads' | 'device' | 'precision' | 'quantisation'>;
+export interface BackendOptions extends Omit<CompileOptions, 'weights' | 'outputs'> {
+  /** A number of the weights: the same for all networks compiled from them. */
+  readonly store?: number;
+}
 
 export interface Runtime {
   /** What it runs on, such as `onnxruntime-node 1.30.0`. */
   readonly runtime: string;
-  /** Why it is not the better one. */
+  /** Why it is not the better one, or why `auto` leaves it. */
   readonly note?: string;
 }
 

@@ -63,7 +63,7 @@ export async function selfCheck(name: string, backend: Backend, options: Backend
   );
 
   async function runOnce(on: Backend, with_: BackendOptions): Promise<Record<string, Tensor>> {
-    const program = await on.compile(graph, weights, with_);
+    const program = await on.compile(graph, weights, { ...with_, shapes: { image: inputs.image.shape } });
     try {
       return await program.run(inputs);
     } finally {

@@ -1,8 +1,8 @@
 import type { Graph } from '../graph/graph.js';
 import type { Quantisation } from '../graph/quantisation.js';
-import type { Tensor, Weights } from '../tensor.js';
+import type { Shape, Tensor, WeightSource } from '../tensor.js';
 
-export type EngineName = 'onnx' | 'reference';
+export type EngineName = 'onednn' | 'onnx' | 'reference';
 
 /** Where ONNX Runtime computes: its execution providers. */
 export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
@@ -11,7 +11,8 @@ export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
 export type Precision = 'f32' | 'bf16' | 'int8';
 
 export interface CompileOptions {
-  readonly weights: Weights;
+  /** A function is asked whenever the network is compiled, again when the engine's thread was lost; nothing is kept of what it gives. */
+  readonly weights: WeightSource;
   /** Names of outputs, features or layers wanted; the graph's own outputs when left out. */
   readonly outputs?: readonly string[] | undefined;
   /** Threads the engine may use; the number of cores when left out. In WebAssembly the first model's choice holds for all. */
@@ -20,6 +21,13 @@ export interface CompileOptions {
   readonly precision?: Precision | undefined;
   /** For `int8`: the scales of a network whose BatchNorms are folded. */
   readonly quantisation?: Quantisation | undefined;
+  /**
+   * onednn only: kernels are chosen by a fixed table, never by the clock, so that the same input gives the same bits on
+   * the same machine. Quicker to compile, slower to run.
+   */
+  readonly deterministic?: boolean | undefined;
+  /** Shapes of the inputs to get ready for; the built sizes when left out. Others are made ready as they come. */
+  readonly shapes?: Readonly<Record<string, Shape>> | undefined;
   /** onnx only; `cpu` when left out. */
   readonly device?: Device | undefined;
 }
@@ -36,12 +44,29 @@ export interface Executable {
     inputs: Readonly<Record<string, Tensor>>,
     options?: { signal?: AbortSignal | undefined },
   ): Promise<Record<string, Tensor>>;
+  /**
+   * For `bench`: as `run`, with the answer dropped and the time taken where the work is done.
+   * @throws as `run`
+   */
+  measure(
+    inputs: Readonly<Record<string, Tensor>>,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Measurement>;
   /** Frees the engine's memory once the runs under way are done. */
   dispose(): Promise<void>;
 }
 
+/** One run as the engine's own thread saw it, in milliseconds. */
+export interface Measurement {
+  readonly run: number;
+  /** The same convolutions run by themselves right after; absent where the engine cannot do that. */
+  readonly convolutions?: number;
+  /** Layers that the engine's library computes by plain loops for want of a fast kernel; absent where it does not say. */
+  readonly slow?: readonly string[];
+}
+
 export interface Engine {
-  readonly name: EngineName;
+  readonly name: EngineName | 'auto';
   /** Whether it can run here and computes right: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
   available(): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
   /**

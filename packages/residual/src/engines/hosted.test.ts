@@ -184,10 +184,11 @@ describe.each(Object.values(engines))('$name', (engine) => {
     await expect(compile({ outputs: ['stern'] })).rejects.toMatchObject({ code: 'UNKNOWN_NAME', message: /"stem"/ });
     await expect(compile({ threads: 0.5 })).rejects.toMatchObject({ code: 'ARGUMENT' });
     await expect(compile({ precision: 'f8' })).rejects.toMatchObject({ code: 'ARGUMENT' });
-    await expect(compile({ precision: 'bf16' })).rejects.toMatchObject({
-      code: 'ENGINE',
-      message: /it has: f32, int8/,
-    });
+    if (engine.name !== 'onednn')
+      await expect(compile({ precision: 'bf16' })).rejects.toMatchObject({
+        code: 'ENGINE',
+        message: /it has: f32, int8/,
+      });
     await expect(compile({ precision: 'int8' })).rejects.toMatchObject({
       code: 'ARGUMENT',
       message: /residual quantize/,
@@ -218,9 +219,9 @@ describe.each(Object.values(engines))('$name', (engine) => {
 });
 
 test('engines are chosen by name', () => {
-  expect(chooseEngine().name).toBe('onnx');
+  expect(chooseEngine().name).toBe('auto');
+  expect(chooseEngine('onednn').name).toBe('onednn');
   expect(chooseEngine('reference').name).toBe('reference');
-  expect(() => chooseEngine('onednn')).toThrow(/not built yet; use "onnx"/);
   expect(() => chooseEngine('onx' as 'onnx')).toThrow(/did you mean "onnx"/);
   expect(() => chooseEngine('toString' as 'onnx')).toThrow(/unknown engine/);
 });
@@ -229,11 +230,14 @@ test('the report names what runs and how far it is off', async () => {
   const { processor, engines: facts } = await engineReport();
   expect(processor.cores).toBeGreaterThan(0);
   expect(facts.map(({ engine, ok }) => [engine, ok])).toEqual([
+    ['onednn', true],
     ['onnx', true],
     ['reference', true],
   ]);
-  expect(facts[0].runtime).toMatch(/^onnxruntime-node \d+\.\d+/);
+  expect(facts[0].runtime).toMatch(/^oneDNN \d+\.\d+\.\d+ \(\w+\)/);
   expect(facts[0].selfCheck).toBeLessThan(1e-5);
+  expect(facts[1].runtime).toMatch(/^onnxruntime-node \d+\.\d+/);
+  expect(facts[1].selfCheck).toBeLessThan(1e-5);
 });
 
 /** Runs the library in a process of its own; `RESIDUAL_ORT` chooses the package. */
@@ -293,7 +297,7 @@ test('a process that exits in the middle of a run, or of loading, exits as told'
   }
 });
 
-test('without either package the error says what to install; reference works', () => {
+test('without any package the errors say what to install; reference works', () => {
   const folder = mkdtempSync(join(tmpdir(), 'residual-'));
   try {
     const built = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -312,6 +316,7 @@ test('without either package the error says what to install; reference works', (
     });
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toMatchObject([
+      { engine: 'onednn', ok: false, reason: expect.stringContaining('npm install koffi') },
       { engine: 'onnx', ok: false, reason: expect.stringContaining('npm install onnxruntime-node') },
       { engine: 'reference', ok: true },
     ]);

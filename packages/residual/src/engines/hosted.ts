@@ -1,12 +1,25 @@
+import { collectGarbageSoon } from '#runtime';
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
 import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
-import { formatShape, type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
+import {
+  formatShape,
+  type Shape,
+  sameShape,
+  sharedFloats,
+  sizeOf,
+  type Tensor,
+  type WeightSource,
+  type Weights,
+  weightsOf,
+} from '../tensor.js';
 import type { BackendOptions } from './backend.js';
 import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
-import type { WorkerApi } from './worker.js';
+import type { Answer, WorkerApi } from './worker.js';
+
+type Inputs = Readonly<Record<string, Tensor>>;
 
 /** The one thread of this process that computes: two teams of threads would only fight over the cores. */
 export const worker = startThread<WorkerApi>(new URL('./worker.js', import.meta.url));
@@ -29,17 +42,14 @@ export function hosted(name: EngineName): Engine {
     async compile(graph, options) {
       checkOptions(name, options);
       const wanted = prune(graph, options.outputs);
-      const { threads, device, precision, quantisation } = options;
-      const eightBits = precision === 'int8' && quantisation && takesEightBits.includes(name);
-      const weights = sharedWeights(
-        wanted,
-        options.weights,
-        eightBits ? weightsOfEightBits(wanted, quantisation) : new Set(),
-      );
-      const executable = keep(name, wanted, weights, {
+      const { threads, device, precision, quantisation, deterministic, shapes } = options;
+      const executable = keep(name, wanted, options.weights, {
         threads,
         device,
         precision,
+        deterministic,
+        shapes,
+        store: storeOf(options.weights),
         ...(precision === 'int8' && { quantisation }),
       });
       await executable.ready();
@@ -48,45 +58,102 @@ export function hosted(name: EngineName): Engine {
   };
 }
 
+interface Compilation {
+  /** Comes when the weights are there and the worker is told to compile. */
+  readonly sent: Promise<void>;
+  done?: Promise<void>;
+  /** How often the worker had been lost when it was told. */
+  losses?: number;
+}
+
+let nextStore = 0;
+const stores = new WeakMap<WeightSource, number>();
+
+/** A number for weights, so that networks compiled from the same ones can share what is made of them. */
+function storeOf(weights: WeightSource): number {
+  const store = stores.get(weights) ?? nextStore++;
+  stores.set(weights, store);
+  return store;
+}
+
 /** A compiled network as seen from here. When the worker was lost it is compiled again before the next run. */
 function keep(
   engine: EngineName,
   graph: Graph,
-  weights: Weights,
+  source: WeightSource,
   options: BackendOptions,
 ): Executable & { ready(): Promise<void> } {
   const id = nextId++;
-  let compiled: { losses: number; done: Promise<void> } | undefined;
+  const { quantisation } = options;
+  const eightBits: ReadonlySet<string> =
+    quantisation && takesEightBits.includes(engine) ? weightsOfEightBits(graph, quantisation) : new Set();
+  let compilation: Compilation | undefined;
   let disposed = false;
 
-  function ready(): Promise<void> {
-    if (compiled?.losses !== worker.losses())
-      compiled = { losses: worker.losses(), done: worker.call('compile', [id, engine, graph, weights, options]) };
-    return compiled.done;
+  /** The compilation in the worker there is now. `done` is there once the worker has been told. */
+  function compiled(): Compilation {
+    if (compilation && (compilation.losses ?? worker.losses()) === worker.losses()) return compilation;
+    const begun: Compilation = {
+      sent: weightsOf(source).then((given) => {
+        const weights = sharedWeights(graph, given, eightBits);
+        begun.losses = worker.losses();
+        begun.done = worker.call('compile', [id, engine, graph, weights, options]);
+        begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);
+      }),
+    };
+    // What failed is tried again by the next call: the file may be back.
+    const forget = () => {
+      if (compilation === begun) compilation = undefined;
+    };
+    begun.sent.catch(forget);
+    compilation = begun;
+    return begun;
+  }
+
+  /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
+  async function given<T>(
+    inputs: Inputs,
+    call: (sent: Inputs, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
+  ): Promise<T> {
+    if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
+    checkInputs(graph, inputs);
+    let [sent, transfer] = copied(inputs);
+    for (;;) {
+      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
+      let { sent: told, done } = compiled();
+      for (; !done; { sent: told, done } = compiled()) await told;
+      const [found] = await Promise.all([call(sent, transfer), done]);
+      if ('answer' in found) return found.answer;
+      const weights = sharedWeights(graph, await weightsOf(source), eightBits);
+      await worker.call('supply', [id, weights]);
+      sent = found.again;
+      transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
+    }
   }
 
   return {
-    ready,
-    async run(inputs, { signal } = {}) {
-      if (disposed)
-        throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
-      checkInputs(graph, inputs);
-      const [sent, transfer] = copied(inputs);
-      // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
-      const compilation = ready();
-      const [run] = await Promise.all([worker.call('run', [id, sent], { transfer, signal }), compilation]);
-      return run;
+    async ready() {
+      const begun = compiled();
+      await begun.sent;
+      await begun.done;
     },
+    run: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
+    measure: (inputs, { signal } = {}) =>
+      given(inputs, (sent, transfer) => worker.call('measure', [id, sent], { transfer, signal })),
     async dispose() {
       if (disposed) return;
       disposed = true;
-      if (compiled?.losses === worker.losses()) await worker.call('dispose', [id]);
+      // What is still being read is compiled first, and freed then.
+      if (compilation && !compilation.done) await compilation.sent.catch(() => {});
+      if (compilation?.losses === worker.losses()) await worker.call('dispose', [id]);
     },
   };
 }
 
 /** What each engine computes in. */
 const precisions = {
+  onednn: ['f32', 'bf16', 'int8'],
   onnx: ['f32', 'int8'],
   reference: ['f32', 'int8'],
 } satisfies Record<EngineName, readonly Precision[]>;
@@ -115,8 +182,8 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
       'precision int8 needs the scales of a quantised model; make one first: residual quantize --weights FILE --data DIR --out FILE',
       { precision },
     );
-  if (engine === 'reference' && device !== undefined && device !== 'cpu')
-    throw new ResidualError('ENGINE', `engine "reference" has no device "${device}"; it has: cpu`, { device });
+  if (engine !== 'onnx' && device !== undefined && device !== 'cpu')
+    throw new ResidualError('ENGINE', `engine "${engine}" has no device "${device}"; it has: cpu`, { device });
 }
 
 /** Engines that take a weight's `eightBits` in place of its `data`, which is then empty. */

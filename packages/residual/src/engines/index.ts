@@ -1,22 +1,36 @@
-import { ResidualError, unknownName } from '../errors.js';
+import { unknownName } from '../errors.js';
 import type { Engine, EngineName } from './engine.js';
 import { hosted, worker } from './hosted.js';
 
-export type { CompileOptions, Device, Engine, EngineName, Executable } from './engine.js';
+export type { CompileOptions, Device, Engine, EngineName, Executable, Measurement, Precision } from './engine.js';
 
 /** Every engine there is. */
 export const engines = {
+  onednn: hosted('onednn'),
   onnx: hosted('onnx'),
   reference: hosted('reference'),
 } satisfies Record<EngineName, Engine>;
 
+/** The fastest engine that runs here: oneDNN where it is found, suits the processor and computes right, else ONNX Runtime. */
+const auto: Engine = {
+  name: 'auto',
+  async available() {
+    const best = await engines.onednn.available();
+    return best.ok && best.note === undefined ? best : engines.onnx.available();
+  },
+  async compile(graph, options) {
+    // Other devices are ONNX Runtime's.
+    const best = (options.device ?? 'cpu') === 'cpu' ? await engines.onednn.available() : undefined;
+    return (best?.ok && best.note === undefined ? engines.onednn : engines.onnx).compile(graph, options);
+  },
+};
+
 /**
- * The engine of that name. `auto` is the fastest one built yet: ONNX Runtime.
- * @throws ENGINE for `onednn`, which is planned; UNKNOWN_NAME for any other name.
+ * The engine of that name; `auto` chooses when it compiles.
+ * @throws UNKNOWN_NAME for any other name.
  */
-export function chooseEngine(name: EngineName | 'auto' | 'onednn' = 'auto'): Engine {
-  if (name === 'auto') return engines.onnx;
-  if (name === 'onednn') throw new ResidualError('ENGINE', 'engine "onednn" is not built yet; use "onnx"');
+export function chooseEngine(name: EngineName | 'auto' = 'auto'): Engine {
+  if (name === 'auto') return auto;
   if (!Object.hasOwn(engines, name)) throw unknownName('engine', name, ['auto', ...Object.keys(engines)]);
   return engines[name];
 }

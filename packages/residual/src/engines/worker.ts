@@ -1,13 +1,19 @@
-import { collectGarbage, processor } from '#runtime';
+import { onednn } from '#onednn';
+import { collectGarbage, collectGarbageSoon, processor } from '#runtime';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { Tensor, Weights } from '../tensor.js';
-import type { Backend, BackendOptions, Program, Runtime } from './backend.js';
+import { type Backend, type BackendOptions, type Program, type Runtime, WeightsNeeded } from './backend.js';
 import { selfCheck } from './check.js';
-import type { EngineName } from './engine.js';
+import type { EngineName, Measurement } from './engine.js';
 import { onnx } from './onnx/session.js';
 import { reference } from './reference/run.js';
+
+type Inputs = Readonly<Record<string, Tensor>>;
+
+/** An answer; or the inputs again, where the network needs its weights before it can answer. */
+export type Answer<T> = { readonly answer: T } | { readonly again: Inputs };
 
 /** What the one worker thread does for the others: it holds every engine and every compiled network. */
 export interface WorkerApi {
@@ -17,11 +23,14 @@ export interface WorkerApi {
   processor(): { model: string; cores: number };
   /** Keeps the network under `id`, a number of the caller's choice. */
   compile(id: number, engine: EngineName, graph: Graph, weights: Weights, options: BackendOptions): void;
-  run(id: number, inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
+  run(id: number, inputs: Inputs): Answer<Record<string, Tensor>>;
+  measure(id: number, inputs: Inputs): Answer<Measurement>;
+  /** Gives a network its weights again. */
+  supply(id: number, weights: Weights): void;
   dispose(id: number): void;
 }
 
-const backends = { onnx, reference } satisfies Record<EngineName, Backend>;
+const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backend>;
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 
@@ -34,6 +43,22 @@ function check(engine: EngineName, { threads, device }: BackendOptions): Promise
   return begun;
 }
 
+function programOf(id: number): Program {
+  const program = programs.get(id);
+  if (program === undefined) throw new ResidualError('DISPOSED', 'this network was disposed; compile it again');
+  return program;
+}
+
+const buffersOf = (tensors: Inputs): ArrayBuffer[] => [
+  ...new Set(Object.values(tensors).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []))),
+];
+
+/** Inputs were moved here: they go back with the question. */
+function orAgain(error: unknown, inputs: Inputs) {
+  if (error instanceof WeightsNeeded) return move({ again: inputs }, buffersOf(inputs));
+  throw error;
+}
+
 serveThread<WorkerApi>({
   runtime: (engine, options) => backends[engine].runtime(options),
   check,
@@ -41,12 +66,31 @@ serveThread<WorkerApi>({
   async compile(id, engine, graph, weights, options) {
     if (engine !== 'reference') await check(engine, options);
     programs.set(id, await backends[engine].compile(graph, weights, options));
+    collectGarbageSoon();
   },
   async run(id, inputs) {
-    const program = programs.get(id);
-    if (program === undefined) throw new ResidualError('DISPOSED', 'this network was disposed; compile it again');
-    const results = await program.run(inputs);
-    return move(results, [...new Set(Object.values(results).map(({ data }) => data.buffer as ArrayBuffer))]);
+    try {
+      const answer = await programOf(id).run(inputs);
+      return move({ answer }, buffersOf(answer));
+    } catch (error) {
+      return orAgain(error, inputs);
+    }
+  },
+  async measure(id, inputs) {
+    try {
+      const program = programOf(id);
+      const start = performance.now();
+      await program.run(inputs);
+      const run = performance.now() - start;
+      const convolutions = await program.convolutions?.();
+      const slow = program.slow?.();
+      return { answer: { run, ...(convolutions !== undefined && { convolutions }), ...(slow && { slow }) } };
+    } catch (error) {
+      return orAgain(error, inputs);
+    }
+  },
+  supply(id, weights) {
+    programs.get(id)?.supply?.(weights);
   },
   async dispose(id) {
     const program = programs.get(id);

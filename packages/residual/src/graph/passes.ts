@@ -37,6 +37,15 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
   };
 }
 
+/** A graph with its BatchNorms folded, and what is left to do to the weights. */
+export interface Folding {
+  readonly graph: Graph;
+  /** Biases are folded; the other weights are as they were. */
+  readonly weights: Weights;
+  /** By a weight's name: what the numbers of each output channel are still to be multiplied with. */
+  readonly factors: ReadonlyMap<string, Float64Array>;
+}
+
 /**
  * Joins every BatchNorm with the convolution or dense layer before it, where nothing else reads that layer's result
  * and no output of the graph names it: weight′ = weight · s, bias′ = (bias − mean) · s + beta, with
@@ -44,10 +53,25 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
  * BatchNorm behind anything else stays.
  */
 export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; weights: Weights } {
+  const folding = planFolding(graph, weights);
+  return {
+    graph: folding.graph,
+    weights: new Map(
+      Array.from(folding.weights, ([name, tensor]) => {
+        const factor = folding.factors.get(name);
+        return [name, factor ? scaled(tensor, factor) : tensor];
+      }),
+    ),
+  };
+}
+
+/** `foldBatchNorm` for an engine that multiplies as it packs: the large weights are not copied. */
+export function planFolding(graph: Graph, weights: Weights): Folding {
   const readers = countReaders(graph);
   const named = new Map(graph.parameters.map((parameter) => [parameter.value, parameter]));
   const nodes = new Map<number, Node>();
   const folded = new Map(weights);
+  const factors = new Map<string, Float64Array>();
   let next = 1 + graph.parameters.reduce((most, { value }) => Math.max(most, value), largestValue(graph));
 
   for (const node of graph.nodes) {
@@ -77,7 +101,8 @@ export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; w
     };
     named.set(biasParameter.value, biasParameter);
     readers.set(biasParameter.value, 1);
-    folded.set(weightParameter.name, scaled(tensorOf(weight), scale));
+    const earlier = factors.get(weightParameter.name);
+    factors.set(weightParameter.name, earlier ? scale.map((s, c) => s * earlier[c]) : scale);
     folded.set(biasParameter.name, { dtype: 'float32', shape: biasParameter.shape, data: shift });
     nodes.delete(layer.outputs[0]);
     nodes.set(node.outputs[0], { ...layer, inputs: [x, weight, biasParameter.value], outputs: node.outputs });
@@ -89,11 +114,12 @@ export function foldBatchNorm(graph: Graph, weights: Weights): { graph: Graph; w
   return {
     graph: { ...graph, nodes: list, parameters },
     weights: new Map(parameters.map(({ name }) => [name, folded.get(name) as Tensor])),
+    factors,
   };
 }
 
-/** `weight` with row `c` (all that makes output channel `c`) times `scale[c]`. */
-function scaled({ shape, data: from }: Tensor, scale: Float64Array): Tensor {
+/** A weight with row `c` (all that makes output channel `c`) times `scale[c]`. */
+export function scaled({ shape, data: from }: Tensor, scale: Float64Array): Tensor {
   const data = sharedFloats(from.length);
   const row = from.length / scale.length;
   for (let c = 0; c < scale.length; c++) {

@@ -13,11 +13,12 @@ import {
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { cacheFolder } from '../cache-folder.js';
 import { initialise } from '../models/initialise.js';
 import { build } from '../models/resnet.js';
 import { temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
-import { cacheFolder, placeOf, pruneCache, readCache } from './cache.js';
+import { placeOf, pruneCache, readCache } from './cache.js';
 import type { HubEntry } from './catalogue.js';
 import { locked } from './lock.js';
 import type { Prune } from './options.js';

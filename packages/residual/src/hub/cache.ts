@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
+import { cacheFolder } from '../cache-folder.js';
 import { ResidualError } from '../errors.js';
 import { writeFileAtomic } from '../weights/file.js';
 import { isHeld } from './lock.js';
@@ -23,21 +23,6 @@ export interface FileRecord {
   readonly modified?: number;
   /** When it came, ISO 8601. */
   readonly fetched: string;
-}
-
-/**
- * The cache's folder: as given, else `RESIDUAL_CACHE`, else `residual` in the user's own: `$XDG_CACHE_HOME` or
- * `~/.cache`, macOS `~/Library/Caches`, Windows `%LOCALAPPDATA%`.
- */
-export function cacheFolder(given?: string, env: NodeJS.ProcessEnv = process.env, platform = process.platform): string {
-  const named = given?.trim() ? given : env.RESIDUAL_CACHE;
-  if (named?.trim()) return resolve(named);
-  if (platform === 'win32') return join(env.LOCALAPPDATA || join(homedir(), 'AppData', 'Local'), 'residual');
-  // The XDG specification says to ignore a relative path.
-  if (env.XDG_CACHE_HOME?.startsWith('/')) return join(env.XDG_CACHE_HOME, 'residual');
-  return platform === 'darwin'
-    ? join(homedir(), 'Library', 'Caches', 'residual')
-    : join(homedir(), '.cache', 'residual');
 }
 
 /** `host/path` of an address, as names of folders on any system. */

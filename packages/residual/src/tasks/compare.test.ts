@@ -8,7 +8,7 @@ import { foldBatchNorm } from '../graph/passes.js';
 import { applyPlan } from '../image/apply.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
-import { type Tensor, tensor, type Weights } from '../tensor.js';
+import { type Tensor, tensor, type WeightSource } from '../tensor.js';
 import { temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { compare } from './compare.js';
@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => model?.dispose());
 
 /** The bundled model, changed. */
-const changed = (graph: Graph, weights: Weights = model.weights) => createModel(graph, model.record, { weights });
+const changed = (graph: Graph, weights: WeightSource = model.weights) => createModel(graph, model.record, { weights });
 const nodes = (change: (node: Node) => Node): Graph => ({ ...model.graph, nodes: model.graph.nodes.map(change) });
 const ids = ({ causes }: { causes: readonly { id: string }[] }) => causes.map(({ id }) => id);
 
@@ -62,7 +62,7 @@ test('the words follow the sides', async () => {
 
 test('one layer with other weights is named, also when the picture is prepared otherwise', async () => {
   const layer = model.graph.nodes.filter(({ op }) => op === 'conv2d')[4].name;
-  const weights = new Map(model.weights);
+  const weights = new Map(await model.weights());
   const kernel = weights.get(`${layer}.weight`) as Tensor;
   weights.set(`${layer}.weight`, { ...kernel, data: kernel.data.map((x, i) => x + 0.05 * Math.sin(i)) });
   await using other = changed(model.graph, weights);
@@ -77,7 +77,7 @@ test('some layers with other weights are counted, all of them are other weights 
   const other = async (names: readonly string[]) => {
     const layers = new Set(names.map((name) => name.slice(0, name.lastIndexOf('.'))));
     const weights = new Map(
-      [...model.weights].map(([name, t]) => {
+      [...(await model.weights())].map(([name, t]) => {
         const moved = layers.has(name.slice(0, name.lastIndexOf('.')));
         return [name, moved ? { ...t, data: t.data.map((v, i) => v * (1.2 + 0.1 * Math.sin(i)) + 0.01) } : t];
       }),
@@ -100,7 +100,9 @@ test('rounded weights are found on whichever side they are', async () => {
     bits.setUint32(0, (whole + 0x7fff + ((whole >>> 16) & 1)) & 0xffff0000);
     return bits.getFloat32(0);
   };
-  const weights = new Map([...model.weights].map(([name, t]) => [name, { ...t, data: t.data.map(toBfloat16) }]));
+  const weights = new Map(
+    [...(await model.weights())].map(([name, t]) => [name, { ...t, data: t.data.map(toBfloat16) }]),
+  );
   await using other = changed(model.graph, weights);
   const found = await compare({ model: other }, { model }, cat);
   expect(found.causes.map(({ what }) => what)).toEqual(['weights rounded to bfloat16 against in float32']);
@@ -143,7 +145,7 @@ describe('networks that differ in one thing', () => {
     await using a = createModel(graph, model.record, { seed: 4 });
     const plan = preset('torchvision', { height: 64, width: 64 });
     const compared = async (network: Graph) => {
-      const folded = foldBatchNorm(network, a.weights);
+      const folded = foldBatchNorm(network, await a.weights());
       await using b = createModel(folded.graph, model.record, { weights: folded.weights });
       return compare({ model: a, plan }, { model: b, plan }, cat);
     };
@@ -157,9 +159,8 @@ describe('networks that differ in one thing', () => {
     const torch = build('resnet50', { ...config, convBias: true });
     const keras = build('keras-resnet50', { ...config, strideOn: '3x3', epsilon: 1e-5 });
     await using a = createModel(torch, model.record, { seed: 3 });
-    const weights = new Map(
-      keras.parameters.map(({ name }, i) => [name, a.weights.get(torch.parameters[i].name) as Tensor]),
-    );
+    const own = await a.weights();
+    const weights = new Map(keras.parameters.map(({ name }, i) => [name, own.get(torch.parameters[i].name) as Tensor]));
     await using b = createModel(keras, model.record, { weights });
     const found = await compare({ model: a }, { model: b }, cat);
     expect(found.stations.map(({ name }) => name)).toEqual(

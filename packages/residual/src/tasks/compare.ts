@@ -163,7 +163,8 @@ async function open(side: ComparedSide, decoded: Decodings | undefined): Promise
     return { recording, pictures, made: input !== undefined, ...(input && { input }) };
   }
   const { model, engine = 'auto' } = side;
-  const net: Net = { graph: model.graph, engine, weight: ({ name }) => model.weights.get(name) as Tensor };
+  const weights = await model.weights();
+  const net: Net = { graph: model.graph, engine, weight: ({ name }) => weights.get(name) as Tensor };
   const given = side.plan ?? model.record.plan;
   const plan = side.decode ? withDecoding(given, side.decode) : given;
   if (!decoded) return { model, net, plan, pictures: new Map(), made: false };

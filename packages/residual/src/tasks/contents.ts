@@ -88,13 +88,13 @@ function namesIn(dialect: DialectName, graph: Graph, config: ResNetConfig): Read
 }
 
 /** The parameters of a network in a dialect's names and layout. @throws WEIGHTS_MISMATCH */
-export function spelled(
+export async function spelled(
   model: Model,
   dialect: DialectName | typeof ownSpelling,
   format: ContainerName,
   keepsRecord: boolean,
-): Pick<Content, 'tensors' | 'keras' | 'dialect'> {
-  const { graph, weights, record } = model;
+): Promise<Pick<Content, 'tensors' | 'keras' | 'dialect'>> {
+  const { graph, record } = model;
   const { config } = record;
   if (dialect === ownSpelling) {
     if (format === 'keras')
@@ -103,13 +103,15 @@ export function spelled(
         'a Keras file',
         config ? 'its names would be no names of Keras; leave dialect out' : ownGraph,
       );
-    return { tensors: keepsRecord ? storedTensors(model) : weights, dialect };
+    const filled = { graph, record, weights: await model.weights() };
+    return { tensors: keepsRecord ? storedTensors(filled) : filled.weights, dialect };
   }
   if (!config) throw cannot(model, `"${dialect}"`, ownGraph);
   const { layout } = dialects[dialect];
   if (format === 'keras' && layout !== 'keras') throw cannot(model, 'a Keras file', unlike(config));
   const names = namesIn(dialect, graph, config);
   if (typeof names === 'string') throw cannot(model, `"${dialect}"`, `it has no name for ${names}; ${unlike(config)}`);
+  const weights = await model.weights();
   const byParameter = new Map<string, readonly [name: string, tensor: AnyTensor]>();
   for (const [parameter, name] of names)
     byParameter.set(parameter, [name, fromParameter(weights.get(parameter)!, layout, name)]);

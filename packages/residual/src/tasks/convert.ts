@@ -144,7 +144,7 @@ async function throughModel(
   const { record, naming } = beside.found;
   const said = record !== undefined || naming?.author !== undefined;
   const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && said);
-  const content = spelled(model, dialect, format, hasRecord);
+  const content = await spelled(model, dialect, format, hasRecord);
   // What was guessed for a network that nobody knows is no reason.
   const stated = model.record.config || record ? model.record : undefined;
   const other = otherPreparation(content.tensors, stated);

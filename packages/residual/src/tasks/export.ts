@@ -4,9 +4,9 @@ import { modelFiles, type OnnxModel } from '../engines/onnx/model.js';
 import { ResidualError } from '../errors.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { foldBatchNorm, prune } from '../graph/passes.js';
-import type { Shape } from '../tensor.js';
+import { type Shape, weightsOf } from '../tensor.js';
 import { recordKey, recordText } from '../weights/record.js';
-import { checkWeights, recordOf, type Savable, type Watched, watch } from './save.js';
+import { checkWeights, type Filled, recordOf, type Savable, type Watched, watch } from './save.js';
 
 export interface ExportOptions extends Watched {
   /** Join each BatchNorm with the convolution before it: fewer layers, and weights that cannot be trained further. */
@@ -25,8 +25,9 @@ export interface ExportOptions extends Watched {
  * @example await exportOnnx(model, 'resnet50.onnx');
  */
 export async function exportOnnx(model: Savable, path: string, options: ExportOptions = {}): Promise<Exported> {
-  checkWeights(model);
-  const onnx = onnxModel(model, options);
+  const filled = { ...model, weights: await weightsOf(model.weights) };
+  checkWeights(filled);
+  const onnx = onnxModel(filled, options);
   // The weights go first: a model that names weights which are not there is worse than none.
   for (const file of modelFiles(onnx, path).toReversed()) await writeFileAtomic(file.path, watch(file.pieces, options));
   const bytes = onnx.initializers.reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -41,7 +42,7 @@ export interface Exported {
 }
 
 /** The model as it is exported. */
-export function onnxModel(model: Savable, { fold = false }: ExportOptions = {}): OnnxModel {
+export function onnxModel(model: Filled, { fold = false }: ExportOptions = {}): OnnxModel {
   const pruned = prune(model.graph);
   const { graph, weights } = fold ? foldBatchNorm(pruned, model.weights) : { graph: pruned, weights: model.weights };
   if (fold) checkWeights({ graph, weights }); // Finite factors may have a product that is too large for float32.

@@ -4,6 +4,7 @@ import { defaultModel } from '../hub/catalogue.js';
 import type { HubOptions } from '../hub/options.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
+import { readAgain } from '../weights/again.js';
 import { planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
@@ -50,7 +51,8 @@ export async function load(from: CheckpointInput = defaultModel, options: LoadOp
     const beside = origin ? undefined : await readSideFiles(from);
     const { network } = origin ?? {};
     const changes = network && options.architecture === undefined ? { ...network, ...given(options) } : options;
-    return await fill(checkpoint, origin?.name ?? nameOf(from), changes, origin, beside);
+    const reopen = () => openCheckpoint(origin?.weights ?? from);
+    return await fill(checkpoint, reopen, origin?.name ?? nameOf(from), changes, origin, beside);
   } finally {
     await checkpoint.close();
   }
@@ -76,6 +78,7 @@ const isAbsent = (error: unknown): boolean => error instanceof ResidualError && 
 
 async function fill(
   opened: Checkpoint,
+  reopen: () => Promise<Checkpoint>,
   file: string,
   options: LoadOptions,
   origin?: Origin,
@@ -83,7 +86,8 @@ async function fill(
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const found = withSideFiles(understand(chosen.checkpoint, file), sideFiles);
-  const checkpoint = found.record?.quantisation ? unpacked(chosen.checkpoint, file) : chosen.checkpoint;
+  const readable = (from: Checkpoint) => (found.record?.quantisation ? unpacked(from, file) : from);
+  const checkpoint = readable(chosen.checkpoint);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
   const { beside } = found;
@@ -120,8 +124,23 @@ async function fill(
   const labels = settleLabels(options.labels, known, graph, file, notes);
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);
-  const { engine, device, threads, precision, warn } = options;
-  const weights = await readWeights(graph, checkpoint, naming, { replace, seed: options.seed, file });
+  const { engine, device, threads, precision, deterministic, warn } = options;
+  const reading = { replace, seed: options.seed, file };
+  const weights = await readWeights(graph, checkpoint, naming, reading);
+  const { versions } = opened;
+  const again = async () => {
+    const { checkUnchanged } = await import('#file');
+    await checkUnchanged(versions ?? new Map());
+    const reopened = await reopen();
+    try {
+      const part = readable(choosePart(reopened, options.part).checkpoint);
+      const read = await readWeights(graph, part, naming, reading);
+      await checkUnchanged(versions ?? new Map());
+      return read;
+    } finally {
+      await reopened.close();
+    }
+  };
   return createModel(
     graph,
     {
@@ -132,7 +151,18 @@ async function fill(
       ...source(origin ?? stored),
       ...(stored?.quantisation && { quantisation: stored.quantisation }),
     },
-    { engine, device, threads, precision, warn, name: file, weights, notes, report },
+    {
+      engine,
+      device,
+      threads,
+      precision,
+      deterministic,
+      warn,
+      name: file,
+      weights: versions ? readAgain(weights, again) : weights,
+      notes,
+      report,
+    },
   );
 }
 

@@ -8,13 +8,13 @@ import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
 import type { ResNetConfig } from '../models/resnet.js';
-import type { Tensor, Weights } from '../tensor.js';
+import { type Tensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
-export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device'> {
+export interface EngineOptions extends Pick<CompileOptions, 'threads' | 'precision' | 'device' | 'deterministic'> {
   /** `auto` when left out: the fastest that runs here. */
-  readonly engine?: EngineName | 'auto' | 'onednn' | undefined;
+  readonly engine?: EngineName | 'auto' | undefined;
 }
 
 /** What belongs to weights beside the numbers. */
@@ -40,7 +40,12 @@ export interface ModelRecord {
 export interface Model extends AsyncDisposable {
   readonly name: string;
   readonly graph: Graph;
-  readonly weights: Weights;
+  /**
+   * Its weights, by parameter. A model from a file lets go of them once the network is compiled and reads them again
+   * for whoever asks.
+   * @throws FILE when the file was changed since.
+   */
+  weights(): Promise<Weights>;
   readonly record: ModelRecord;
   /** Which parameters the file filled, and what was left over; absent for a model that was not loaded. */
   readonly report?: LoadReport;
@@ -82,7 +87,7 @@ export function createModel(
   record: ModelRecord,
   options: EngineOptions & {
     name?: string;
-    weights?: Weights;
+    weights?: WeightSource;
     seed?: number;
     notes?: readonly string[];
     report?: LoadReport;
@@ -159,7 +164,7 @@ export function createModel(
   return {
     name,
     graph,
-    weights,
+    weights: () => weightsOf(weights),
     record,
     notes,
     ...(report && { report }),

@@ -59,7 +59,7 @@ export async function quantize(
   const { engine, threads, device } = options;
   const on: EngineOptions = { engine, threads, device };
   check(model, pictures, options);
-  const folded = foldBatchNorm(prune(model.graph), model.weights);
+  const folded = foldBatchNorm(prune(model.graph), await model.weights());
   const float = floatLayers(folded.graph, options.float ?? []);
   const stored = storedValues(folded.graph, float);
   const batch = batchFor(folded.graph, stored);

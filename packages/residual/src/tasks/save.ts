@@ -2,7 +2,7 @@ import { writeFileAtomic } from '#file';
 import { aborted, ResidualError } from '../errors.js';
 import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type ResNetConfig, resnet } from '../models/resnet.js';
-import type { AnyTensor } from '../tensor.js';
+import { type AnyTensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import { checkVariances } from '../weights/assign.js';
 import { packed } from '../weights/packed.js';
 import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
@@ -10,7 +10,10 @@ import { safetensorsBytes } from '../weights/safetensors.js';
 import type { Model } from './model.js';
 
 /** What is written of a model. */
-export type Savable = Pick<Model, 'graph' | 'weights' | 'record'>;
+export type Savable = Pick<Model, 'graph' | 'record'> & { readonly weights: WeightSource };
+
+/** The same with its weights in memory. */
+export type Filled = Savable & { readonly weights: Weights };
 
 /** Long work that is watched. */
 export interface Watched {
@@ -28,13 +31,17 @@ export interface Watched {
  * @example await save(model, 'flowers.residual');
  */
 export async function save(model: Savable, path: string, watched: Watched = {}): Promise<void> {
-  checkWeights(model);
+  const weights = await weightsOf(model.weights);
+  checkWeights({ ...model, weights });
   const metadata = { format: 'pt', [recordKey]: recordText(recordOf(model)) };
-  await writeFileAtomic(path, watch([...safetensorsBytes(storedTensors(model), metadata)], watched));
+  await writeFileAtomic(path, watch([...safetensorsBytes(storedTensors({ ...model, weights }), metadata)], watched));
 }
 
 /** The record of a model, for tensors spelled in `dialect`. A member of the family is stored by its settings. */
-export function recordOf({ graph, record }: Savable, dialect: string = ownSpelling): StoredRecord {
+export function recordOf(
+  { graph, record }: Pick<Model, 'graph' | 'record'>,
+  dialect: string = ownSpelling,
+): StoredRecord {
   const { architecture, config, preprocess, plan, classes, licence, source, quantisation } = record;
   return {
     architecture,
@@ -50,7 +57,7 @@ export function recordOf({ graph, record }: Savable, dialect: string = ownSpelli
 }
 
 /** The tensors as a file with the record has them: weights of 8 bits as such. */
-export const storedTensors = ({ graph, weights, record: { quantisation } }: Savable): ReadonlyMap<string, AnyTensor> =>
+export const storedTensors = ({ graph, weights, record: { quantisation } }: Filled): ReadonlyMap<string, AnyTensor> =>
   quantisation ? packed(weights, weightsOfEightBits(graph, quantisation)) : weights;
 
 /** Whether the settings give this very network; a network of one's own keeps its graph. */
@@ -58,7 +65,7 @@ const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
   JSON.stringify(resnet(config, graph.name)) === JSON.stringify(graph);
 
 /** Weights that a diverged training left must not be handed on. @throws NUMERICS */
-export function checkWeights({ graph, weights }: Pick<Savable, 'graph' | 'weights'>): void {
+export function checkWeights({ graph, weights }: Pick<Filled, 'graph' | 'weights'>): void {
   for (const { name } of graph.parameters) {
     const found = weights.get(name);
     if (!found?.data.every(Number.isFinite))

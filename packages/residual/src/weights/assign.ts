@@ -6,13 +6,14 @@ import {
   formatShape,
   type Shape,
   sameShape,
+  sharedBytes,
   sharedFloats,
   type Tensor,
   toFloat32,
   type Weights,
 } from '../tensor.js';
 import { arranged } from './arrange.js';
-import type { Checkpoint } from './checkpoint.js';
+import { byteLength, type Checkpoint, type Memory } from './checkpoint.js';
 import { type Layout, type Naming, parameterShape } from './names.js';
 
 /** What came of putting a file's tensors into a network. */
@@ -78,11 +79,17 @@ export async function readWeights(
     const source = naming.tensors.get(name);
     return source === undefined || weights.has(name) ? [] : [{ name, source }];
   });
+  const straight = (name: string, source: string) =>
+    naming.layout === 'pytorch' && !naming.arrange?.has(name) && checkpoint.tensors.get(source)?.dtype === 'float32';
+  const sizes = wanted.map(({ name, source }) =>
+    straight(name, source) ? byteLength(checkpoint.tensors.get(source)!) : 0,
+  );
+  const memory = oneBlock(sizes);
   // Some reads run ahead in other threads while the values before them are looked at here.
   const reads: Promise<AnyTensor>[] = [];
   for (const [i, { name }] of wanted.entries()) {
-    for (const { source } of wanted.slice(reads.length, i + readsAhead)) {
-      const read = checkpoint.read(source);
+    for (const { name, source } of wanted.slice(reads.length, i + readsAhead)) {
+      const read = checkpoint.read(source, straight(name, source) ? memory : undefined);
       read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
       reads.push(read);
     }
@@ -103,6 +110,21 @@ export async function readWeights(
 }
 
 const readsAhead = 4;
+
+/**
+ * Memory for values that stay as they are read, in one block: the system takes a large one back when it is let go,
+ * many small ones leave holes.
+ */
+function oneBlock(sizes: readonly number[]): Memory {
+  const aligned = (length: number) => Math.ceil(length / 64) * 64;
+  const block = sharedBytes(sizes.reduce((sum, length) => sum + aligned(length), 0));
+  let begin = 0;
+  return (length) => {
+    const part = block.subarray(begin, begin + length);
+    begin += aligned(length);
+    return part;
+  };
+}
 
 /** A file's tensor as a parameter: float32, `[out, in, kh, kw]` or `[out, in]`. */
 function toParameter(source: AnyTensor, layout: Layout): Tensor {

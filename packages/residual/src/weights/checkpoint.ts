@@ -19,6 +19,9 @@ export interface TensorInfo {
   readonly shape: Shape;
 }
 
+/** Gives so many bytes, beginning at a multiple of 8. */
+export type Memory = (length: number) => Uint8Array;
+
 /** What is not a tensor: numbers, strings and lists that stand in the file beside the weights. */
 export type Metadata = Readonly<Record<string, unknown>>;
 
@@ -34,12 +37,17 @@ export interface Checkpoint {
   readonly metadata: Metadata;
   /** Keras 3's weights by themselves: layers are called by class and number, `conv2d_3`, not by their names. */
   readonly numbered?: true;
+  /** Each file it is read from and what tells whether it is still the same; absent where it cannot be read again. */
+  readonly versions?: ReadonlyMap<string, string>;
   /** The graph of an ONNX model. */
   readonly network?: OnnxNetwork;
   /** Where tensors stand in other files: looks whether they can be read, as `read` would, without reading. */
   check?(): Promise<void>;
-  /** One tensor, contiguous, in its own element type. Throws UNKNOWN_NAME, WEIGHTS_FORMAT. */
-  read(name: string): Promise<AnyTensor>;
+  /**
+   * One tensor, contiguous, in its own element type. Formats that can read straight into memory take it from `memory`.
+   * Throws UNKNOWN_NAME, WEIGHTS_FORMAT.
+   */
+  read(name: string, memory?: Memory): Promise<AnyTensor>;
   close(): Promise<void>;
 }
 

@@ -51,6 +51,9 @@ export function openSync(path: string): SyncSource {
   throw failed(path, 'a web page cannot open a file by its path; pass the File or Blob');
 }
 
+/** A page's models keep their weights. */
+export async function checkUnchanged(): Promise<void> {}
+
 /** A page has no files to write. */
 export async function writeFileAtomic(path: string): Promise<void> {
   throw failed(path, 'a web page cannot write files; build a Blob of the bytes and offer it as a download');

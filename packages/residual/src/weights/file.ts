@@ -45,9 +45,10 @@ function checkOrdinary(stats: Stats): void {
 
 /**
  * Opens a file for reading at any place. Nothing is read yet.
+ * @param versions told of this file and of those that are opened beside it.
  * @throws FILE when it does not exist, is a folder, a pipe, a socket or a device, or may not be read.
  */
-export async function openFile(from: string | URL): Promise<ByteSource> {
+export async function openFile(from: string | URL, versions = new Map<string, string>()): Promise<ByteSource> {
   const path = typeof from === 'string' ? from : fileURLToPath(from);
   let handle: FileHandle;
   let size: number;
@@ -58,7 +59,9 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     throw fileError(path, error);
   }
   try {
-    ({ size } = await handle.stat());
+    const stats = await handle.stat();
+    ({ size } = stats);
+    versions.set(path, versionOf(stats));
   } catch (error) {
     await handle.close();
     throw fileError(path, error);
@@ -67,7 +70,8 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
     name: path,
     size,
     path,
-    beside: (name) => openFile(join(dirname(path), name)),
+    versions,
+    beside: (name) => openFile(join(dirname(path), name), versions),
     async readInto(target, offset) {
       try {
         for (let done = 0; done < target.length; ) {
@@ -83,13 +87,31 @@ export async function openFile(from: string | URL): Promise<ByteSource> {
   };
 }
 
+const versionOf = ({ size, mtimeMs }: Stats): string => `${size} ${mtimeMs}`;
+
+/**
+ * Whether files that were read are still the same, by their size and time.
+ * @throws FILE for the first that was changed or removed.
+ */
+export async function checkUnchanged(versions: ReadonlyMap<string, string>): Promise<void> {
+  for (const [path, version] of versions) {
+    const stats = await stat(path).catch(() => undefined);
+    if (stats && versionOf(stats) === version) continue;
+    throw new ResidualError(
+      'FILE',
+      `${path}: it was ${stats ? 'changed' : 'removed'} after the model was loaded, which needs its weights once more; load the model again`,
+      { file: path, reason: 'CHANGED' },
+    );
+  }
+}
+
 /**
  * Opens a file that another one names: one in its folder, or in a folder of that.
  * @throws WEIGHTS_FORMAT when the name leads out of the folder (upwards, from the root, by a symbolic link), or the file
  * that names it has no folder; FILE when it cannot be read.
  */
 export async function openBeside(
-  { name, path }: Pick<ByteSource, 'name' | 'path'>,
+  { name, path, versions }: Pick<ByteSource, 'name' | 'path' | 'versions'>,
   location: string,
 ): Promise<ByteSource> {
   const refuse = (why: string) =>
@@ -114,7 +136,7 @@ export async function openBeside(
   const inside = relative(root, real);
   if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside))
     throw refuse('which is a link out of its folder; it is refused');
-  return openFile(real);
+  return openFile(real, versions);
 }
 
 /**

@@ -27,7 +27,7 @@ export function withUnits(checkpoint: Checkpoint): Checkpoint {
   return {
     ...checkpoint,
     tensors,
-    read: async (name) => added.get(name) ?? checkpoint.read(name),
+    read: async (name, memory) => added.get(name) ?? checkpoint.read(name, memory),
   };
 }
 

@@ -107,7 +107,7 @@ test('Detectron2’s model zoo: a backbone in a detector’s pickle', async () =
   named.set('proposal_generator.rpn_head.conv.weight', head);
   const file = detectron2File('zoo', named, 'Detectron2 Model Zoo');
   await using model = await load(file, { engine: 'reference' });
-  for (const [name, { data }] of weights) expect(model.weights.get(name)?.data).toEqual(data);
+  for (const [name, { data }] of weights) expect((await model.weights()).get(name)?.data).toEqual(data);
   expect(model.notes.join('\n')).toContain('took "model.backbone.bottom_up." off the names');
   expect(model.notes.join('\n')).toContain('1 tensors have no place');
   expect(model.record.preprocess).toBe('msra');

@@ -15,7 +15,9 @@ export type CheckpointInput = string | URL | Uint8Array | Blob | ByteSource;
 export async function openCheckpoint(input: CheckpointInput): Promise<Checkpoint> {
   const source = await sourceOf(input);
   try {
-    return await openByContent(source);
+    const checkpoint = await openByContent(source);
+    const { versions } = source;
+    return versions ? { ...checkpoint, versions } : checkpoint;
   } catch (error) {
     await source.close();
     throw error;

@@ -20,7 +20,7 @@ export function packed(weights: Weights, eightBits: ReadonlySet<string>): Readon
 }
 
 /**
- * The file with its weights of 8 bits as real numbers.
+ * The file, whose weights of 8 bits are read with their scales, as real numbers.
  * @throws WEIGHTS_FORMAT for one without scales.
  */
 export function unpacked(checkpoint: Checkpoint, file: string): Checkpoint {
@@ -39,14 +39,13 @@ export function unpacked(checkpoint: Checkpoint, file: string): Checkpoint {
         },
       );
     whole.add(name);
-    tensors.set(name, { dtype: 'float32', shape });
     tensors.delete(scaleOf(name));
   }
   return {
     ...checkpoint,
     tensors,
-    async read(name) {
-      if (!whole.has(name)) return checkpoint.read(name);
+    async read(name, memory) {
+      if (!whole.has(name)) return checkpoint.read(name, memory);
       const [weight, scales] = await Promise.all([checkpoint.read(name), checkpoint.read(scaleOf(name))]);
       const { shape, data } = weight as Tensor<'int8'>;
       return eightBitTensor(shape, { whole: data, scales: (scales as Tensor).data });

@@ -58,11 +58,11 @@ export async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     reason: 'a length, then a JSON header',
     tensors,
     metadata,
-    async read(name) {
+    async read(name, memory = sharedBytes) {
       const info = tensors.get(name);
       if (!info) throw unknownName('tensor', name, tensors.keys());
       checkRange(source, start + info.begin, info.end - info.begin);
-      const bytes = sharedBytes(info.end - info.begin);
+      const bytes = memory(info.end - info.begin);
       await source.readInto(bytes, start + info.begin);
       return tensorOver(info, bytes);
     },

@@ -52,10 +52,10 @@ export async function openSharded(
       reason: `an index of ${shards.size} file${shards.size === 1 ? '' : 's'}: ${first.reason}`,
       tensors: new Map([...places].map(([name, { info }]) => [name, info])),
       metadata,
-      async read(name) {
+      async read(name, memory) {
         const place = places.get(name);
         if (!place) throw unknownName('tensor', name, places.keys());
-        return place.shard.read(name);
+        return place.shard.read(name, memory);
       },
       close: () => closeAll(source, shards.values()),
     };

@@ -9,6 +9,8 @@ export interface ByteSource {
   readonly path?: string;
   /** Where in the file of that path this source begins; 0 when absent. */
   readonly start?: number;
+  /** Each file read through this source and what tells whether it is still the same. Absent where there is no file. */
+  readonly versions?: Map<string, string>;
   /** Opens the file of that plain name in the same folder. Absent where there is no such place. Throws FILE. */
   readonly beside?: (name: string) => Promise<ByteSource>;
   /** Fills `target` from `offset`; the caller has checked the bounds (see `readBytes`). */

@@ -3,6 +3,7 @@ import { bytesPerElement, sharedBytes, sizeOf } from '../tensor.js';
 import {
   type Checkpoint,
   checkTotal,
+  type Memory,
   type Metadata,
   type TensorInfo,
   tensorOver,
@@ -44,10 +45,10 @@ export function torchCheckpoint(
     reason,
     tensors: infos,
     metadata,
-    async read(name) {
+    async read(name, memory) {
       const tensor = tensors.get(name);
       if (!tensor) throw unknownName('tensor', name, tensors.keys());
-      return tensorOver(infos.get(name)!, await readView(tensor, storages));
+      return tensorOver(infos.get(name)!, await readView(tensor, storages, memory));
     },
     close: () => source.close(),
   };
@@ -76,11 +77,11 @@ function checkView(source: ByteSource, name: string, tensor: TorchTensor, storag
     );
 }
 
-async function readView(tensor: TorchTensor, storages: Storages): Promise<Uint8Array> {
+async function readView(tensor: TorchTensor, storages: Storages, memory: Memory = sharedBytes): Promise<Uint8Array> {
   const { storage, shape, stride } = tensor;
   const width = bytesPerElement[storage.dtype];
   const count = sizeOf(shape);
-  const target = sharedBytes(count * width);
+  const target = memory(count * width);
   const from = (storage.offset + tensor.offset) * width;
   if (count === 0) return target;
   if (isContiguous(shape, stride)) {

@@ -22,7 +22,10 @@ export type PostOp =
   | { readonly op: 'sum'; readonly scale?: number; readonly dtype?: DataType }
   | { readonly op: 'relu' }
   | { readonly op: 'sigmoid' }
-  /** Adds or multiplies by another tensor; a run passes it as argument `postOpArgument(i)`. */
+  /**
+   * Adds or multiplies by another tensor; a run passes it as argument `postOpArgument(i)`. Version 2 takes none of
+   * shape `[N, C, 1, 1]` with N above 1 into a convolution: it computes that wrongly.
+   */
   | { readonly op: 'add' | 'mul'; readonly by: Desc };
 
 /** An int8 op's numbers: real value = stored number · scale. */
@@ -145,6 +148,8 @@ export interface Dnnl {
   /** That memory as JavaScript sees it; must not be used after `free`. */
   view(address: bigint, bytes: number): ArrayBuffer;
   clear(address: bigint, bytes: number): void;
+  /** Calls `use` with the address of JavaScript's own numbers, which stay where they are meanwhile. */
+  using<T>(data: Float32Array, use: (address: bigint) => T): T;
 
   /** A memory object over memory that the caller keeps. */
   memory(desc: Desc, address: bigint): bigint;
@@ -164,8 +169,16 @@ export interface Dnnl {
   softmax(op: { src: Desc; dst: Desc; axis: number }): Primitive | undefined;
   /** Half-pixel coordinates. */
   resampling(op: { src: Desc; dst: Desc; kind: 'nearest' | 'linear' }): Primitive | undefined;
-  /** Another layout or other numbers: dst = src / scales, one scale for all or one for each index of `axis`. */
-  reorder(op: { src: Desc; dst: Desc; scales?: Float32Array; axis?: number }): Primitive | undefined;
+  /**
+   * Another layout or other numbers: dst = src / scales, one scale for all or one for each index of `axis` (of `[0, 1]`
+   * for the weights of a grouped convolution).
+   */
+  reorder(op: {
+    src: Desc;
+    dst: Desc;
+    scales?: Float32Array;
+    axis?: number | readonly number[];
+  }): Primitive | undefined;
 
   postOpArgument(index: number): number;
   arguments(list: readonly Argument[]): Arguments;

@@ -33,3 +33,5 @@ async function load(build: 'webgpu' | 'cpu', threads: number): Promise<OrtRuntim
 
 /** A page cannot ask for it. */
 export function collectGarbage(): void {}
+
+export const collectGarbageSoon = collectGarbage;

@@ -86,3 +86,11 @@ export function collectGarbage(): void {
   }
   collect();
 }
+
+let soon: NodeJS.Timeout | undefined;
+
+/** The same once this thread has had nothing to compile for a moment; a process that ends before is not held up. */
+export function collectGarbageSoon(): void {
+  clearTimeout(soon);
+  soon = setTimeout(collectGarbage, 500).unref();
+}

@@ -1,0 +1,67 @@
+// Resident memory of a process that has loaded ResNet-50 and computed, Node included, by engine and precision:
+//
+//   node bench/memory.js WEIGHTS [--only onednn,…] [--threads 2]
+//
+// A process each. Memory is read after five pictures and a collection of garbage. Written to bench/results/memory.json.
+import { execFileSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { arguments_, keepResults } from './results.js';
+
+const options = arguments_({ only: '', threads: `${availableParallelism()}` });
+const [weights, engine, precision] = options.rest;
+if (!weights) {
+  console.error('usage: node bench/memory.js WEIGHTS [--only WORDS] [--threads N]');
+  process.exit(2);
+}
+
+if (engine)
+  await measure().catch((error) => {
+    console.error(error.message);
+    process.exit(1);
+  });
+else {
+  const rows = [];
+  const left = [];
+  for (const name of ['onnx f32', 'onednn f32', 'onednn bf16', 'onednn int8']) {
+    if (options.only && !options.only.split(',').some((word) => name.includes(word))) continue;
+    const command = [fileURLToPath(import.meta.url), weights, ...name.split(' '), '--threads', options.threads];
+    try {
+      const found = JSON.parse(execFileSync(process.execPath, ['--expose-gc', ...command], { stdio: 'pipe' }));
+      rows.push({ name, ...found });
+      console.log(`${name.padEnd(12)} ${found.resident.toFixed(0)} MB; at most ${found.most.toFixed(0)} MB`);
+    } catch (error) {
+      left.push({ name, reason: `${error.stderr ?? error.message}`.trim().split('\n').at(-1) });
+      console.error(`${name}: ${left.at(-1).reason}`);
+    }
+  }
+  keepResults('memory', { rows, left });
+}
+
+async function measure() {
+  const { createModel, load } = await import('../packages/residual/dist/index.js');
+  const { noisePictures } = await import('../packages/residual/dist/tasks/bench-networks.js');
+  let model;
+  if (precision === 'int8') {
+    const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
+    const { foldBatchNorm } = await import('../packages/residual/dist/graph/passes.js');
+    const loaded = await load(weights);
+    const quantisation = anyScales(foldBatchNorm(loaded.graph, loaded.weights).graph);
+    const { graph, record } = loaded;
+    model = createModel(graph, record, {
+      engine,
+      precision,
+      weights: loaded.weights,
+      threads: Number(options.threads),
+      quantisation,
+    });
+  } else model = await load(weights, { engine, precision, threads: Number(options.threads) });
+  const pictures = noisePictures([1, ...model.graph.inputs[0].shape.slice(1)]);
+  for (let i = 0; i < 5; i++) await model.predict(pictures);
+  globalThis.gc();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const resident = process.memoryUsage.rss() / 1e6;
+  const most = (process.resourceUsage().maxRSS * 1024) / 1e6;
+  process.stdout.write(JSON.stringify({ resident, most }));
+  await model.dispose();
+}

@@ -1,0 +1,85 @@
+import { makeApi } from './api.js';
+import { bindCalls } from './calls.js';
+import type { Dnnl } from './dnnl.js';
+import { type Library, openNative } from './native.js';
+import { type Found, findLibrary, type LibraryVersion, versionOf } from './search.js';
+import { version2 } from './v2.js';
+import { version3 } from './v3.js';
+
+let opened: Dnnl | undefined;
+
+/**
+ * oneDNN for the thread that calls, found and loaded once.
+ * @throws MISSING_PACKAGE when koffi is not installed; ENGINE when the library is missing, older than 2.6 or not
+ * oneDNN, each with what to do.
+ */
+export function openDnnl(): Dnnl {
+  opened ??= open();
+  return opened;
+}
+
+function open(): Dnnl {
+  const native = openNative();
+  const found = findLibrary(native);
+  const version = versionOf(found, native);
+  const calls = bindCalls(found.library);
+  const processor = processorOf(Number(found.library.func('dnnl_get_effective_cpu_isa', '')()), version.major);
+  const layer = version.major === 2 ? version2 : version3;
+  return {
+    version: version.text,
+    major: version.major,
+    library: found.file,
+    processor,
+    setThreads: threadSetter(found, version),
+    ...makeApi(native, calls, layer(found.library, native, calls), processor),
+  };
+}
+
+/** Sets OpenMP's number of threads for this thread; does nothing where the library was built with other threads. */
+function threadSetter({ library }: Found, { openmp }: LibraryVersion): (threads: number) => void {
+  if (!openmp) return () => {};
+  const set = openmpFunction(library);
+  return (threads) => void set?.(threads);
+}
+
+/** The loader looks a name up in what a library needs, too; Windows does not. */
+function openmpFunction(library: Library) {
+  try {
+    return library.func('omp_set_num_threads', 'i', 'void');
+  } catch {
+    return undefined;
+  }
+}
+
+const names: Record<number, string> = {
+  1: 'sse41',
+  3: 'avx',
+  7: 'avx2',
+  39: 'avx512_core',
+  103: 'avx512_core_vnni',
+  231: 'avx512_core_bf16',
+};
+
+const namesOf: Record<2 | 3, Record<number, string>> = {
+  2: { 15: 'avx512_mic', 31: 'avx512_mic_4ops', 999: 'avx512_core_amx', 1031: 'avx2_vnni' },
+  3: {
+    15: 'avx2_vnni',
+    31: 'avx2_vnni_2',
+    495: 'avx10_1_512',
+    4079: 'avx10_1_512_amx',
+    8175: 'avx10_1_512_amx_fp16',
+  },
+};
+
+/** Reads `dnnl_cpu_isa_t`: bits that say what a processor has. */
+export function processorOf(isa: number, major: 2 | 3): Dnnl['processor'] {
+  const has = (bits: number): boolean => (isa & bits) === bits;
+  const vnni256 = major === 2 ? has(0x407) : has(0xf);
+  return {
+    isa: names[isa] ?? namesOf[major][isa] ?? `0x${isa.toString(16)}`,
+    avx512: has(0x27),
+    bf16: has(0xe7),
+    vnni: has(0x67) || vnni256,
+    amx: has(0x3e7),
+  };
+}

@@ -1,0 +1,308 @@
+import { ResidualError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
+import type { Quantisation } from '../../graph/quantisation.js';
+import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
+import { layOut, type Piece } from './arena.js';
+import {
+  type Argument,
+  type Arguments,
+  argument,
+  type DataType,
+  type Desc,
+  type Dnnl,
+  type Layout,
+  type Primitive,
+} from './dnnl.js';
+import { readBy, type Step } from './fuse.js';
+import type { PackedWeights } from './packed.js';
+
+/** A tensor in a plan's memory: real value = stored number · scale. */
+export interface Place {
+  readonly desc: Desc;
+  readonly layout: Layout;
+  readonly scale: number;
+  readonly piece: Piece;
+}
+
+/** What a lowering asks for: layout and numbers; its input as it lies where a field is left out. */
+export interface Wish {
+  readonly layout?: Layout;
+  readonly dtype?: DataType;
+  readonly scale?: number;
+}
+
+export type InstructionKind = 'convolution' | 'reorder' | 'other' | 'host';
+
+/** One call of a run. */
+interface Instruction {
+  readonly kind: InstructionKind;
+  readonly name: string;
+  readonly primitive?: Primitive;
+  readonly places: readonly (readonly [id: number, place: Place])[];
+  readonly constants: readonly Argument[];
+  /** What JavaScript does itself, in place of a primitive, once the places have their memory. */
+  readonly host?: (addressOf: (place: Place) => bigint) => void;
+}
+
+/** Which kernel a plan uses for a layer. */
+export interface ChosenKernel {
+  readonly layer: string;
+  readonly kind: InstructionKind;
+  /** The library's name of it; `plain loops` where JavaScript computes. */
+  readonly implementation: string;
+}
+
+/** A network as a list of calls, for inputs of certain shapes. */
+export interface Plan {
+  readonly kernels: readonly ChosenKernel[];
+  readonly activationBytes: number;
+  run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
+  /** Does the calls of one kind only, on whatever the memory holds: for timings. */
+  repeat(kind: InstructionKind): void;
+  dispose(): void;
+}
+
+/** A plan in the making. Values are the graph's. */
+export interface Draft {
+  readonly dnnl: Dnnl;
+  readonly weights: PackedWeights;
+  readonly quantisation: Quantisation | undefined;
+  /** Numbers of activations that nothing else is said of. */
+  readonly dtype: 'f32' | 'bf16';
+  /** A value as it first came to lie. */
+  home(value: number): Place;
+  /** The same, or undefined before it is there. */
+  known(value: number): Place | undefined;
+  /** A value in the wished layout and numbers; put in order for it once, however many ask. */
+  find(value: number, wish: Wish): Place;
+  /** New memory for a result. */
+  fresh(shape: Shape, layout: Layout, dtype: DataType, scale?: number): Place;
+  /** The memory of a value that nobody needs after the step at hand, to be written over; a copy where it is needed. */
+  overwritable(value: number, wish: Wish, step: number): Place;
+  /** The same memory read as another shape. */
+  alias(place: Place, shape: Shape, layout: Layout): Place;
+  /** A box inside a place; undefined where its layout has none. */
+  part(place: Place, offsets: readonly number[], shape: Shape): Place | undefined;
+  settle(value: number, place: Place): void;
+  emit(
+    kind: InstructionKind,
+    name: string,
+    primitive: Primitive,
+    places: readonly (readonly [id: number, place: Place])[],
+    constants?: readonly Argument[],
+  ): void;
+  host(name: string, places: readonly Place[], run: (addressOf: (place: Place) => bigint) => void): void;
+}
+
+/**
+ * Builds a plan: `lower` emits every step's calls; then memory is shared out by liveness and everything is bound.
+ * @throws ENGINE when the library fails or memory runs out; nothing stays behind then.
+ */
+export function buildPlan(
+  dnnl: Dnnl,
+  graph: Graph,
+  steps: readonly Step[],
+  shapes: readonly Shape[],
+  weights: PackedWeights,
+  options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
+  lower: (draft: Draft, step: Step, index: number) => void,
+): Plan {
+  const instructions: Instruction[] = [];
+  const places = new Map<number, Place[]>();
+  const pieces: Piece[] = [];
+  /** Values that lie in a piece, under whichever shape. */
+  const tenants = new Map<Piece, Set<number>>();
+  const lastRead = new Map<number, number>();
+  steps.forEach((step, index) => {
+    for (const value of readBy(step)) lastRead.set(value, index);
+  });
+  for (const { value } of graph.outputs) lastRead.set(value, steps.length);
+
+  function use(place: Place): void {
+    place.piece.from = Math.min(place.piece.from, instructions.length);
+    place.piece.to = Math.max(place.piece.to, instructions.length);
+  }
+  function inhabit(value: number, { piece }: Place): void {
+    tenants.set(piece, (tenants.get(piece) ?? new Set()).add(value));
+  }
+  const home = (value: number): Place => (places.get(value) as Place[])[0];
+  const draft: Draft = {
+    dnnl,
+    weights,
+    ...options,
+    home,
+    known: (value) => places.get(value)?.[0],
+    fresh(shape, layout, dtype, scale = 1) {
+      const desc = dnnl.describe(shape, dtype, layout);
+      const piece = { bytes: desc.bytes, from: Number.POSITIVE_INFINITY, to: -1, offset: -1 };
+      pieces.push(piece);
+      return { desc, layout, scale, piece };
+    },
+    find(value, { layout, dtype, scale }) {
+      const first = home(value);
+      const wanted = {
+        layout: layout ?? first.layout,
+        dtype: dtype ?? first.desc.dtype,
+        scale: scale ?? (dtype === undefined || dtype === first.desc.dtype ? first.scale : 1),
+      };
+      const all = places.get(value) as Place[];
+      const found = all.find(
+        (place) => place.desc.dtype === wanted.dtype && place.scale === wanted.scale && isLaid(place, wanted.layout),
+      );
+      if (found) return found;
+      const made = draft.fresh(first.desc.shape, wanted.layout, wanted.dtype, wanted.scale);
+      reorder(`value ${value}`, first, made);
+      all.push(made);
+      inhabit(value, made);
+      return made;
+    },
+    overwritable(value, wish, step) {
+      const place = draft.find(value, wish);
+      const dead = [...(tenants.get(place.piece) ?? [])].every((tenant) => (lastRead.get(tenant) ?? -1) <= step);
+      if (dead) return place;
+      const copy = draft.fresh(place.desc.shape, place.layout, place.desc.dtype, place.scale);
+      reorder(`value ${value}, kept`, place, copy);
+      return copy;
+    },
+    alias: (place, shape, layout) => ({ ...place, desc: dnnl.describe(shape, place.desc.dtype, layout), layout }),
+    part(place, offsets, shape) {
+      const desc = dnnl.part(place.desc, offsets, shape);
+      return desc && { ...place, desc };
+    },
+    settle(value, place) {
+      places.set(value, [place]);
+      inhabit(value, place);
+    },
+    emit(kind, name, primitive, at, constants = []) {
+      for (const [, place] of at) use(place);
+      instructions.push({ kind, name, primitive, places: at, constants: [...constants, ...primitive.constants] });
+    },
+    host(name, at, run) {
+      for (const place of at) use(place);
+      instructions.push({ kind: 'host', name, places: [], constants: [], host: run });
+    },
+  };
+
+  function reorder(name: string, from: Place, to: Place): void {
+    const scales = from.scale === to.scale ? {} : { scales: Float32Array.of(to.scale / from.scale) };
+    const primitive = dnnl.reorder({ src: from.desc, dst: to.desc, ...scales });
+    if (primitive === undefined)
+      throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot put ${name} in another order`);
+    draft.emit('reorder', name, primitive, [
+      [argument.src, from],
+      [argument.dst, to],
+    ]);
+  }
+
+  try {
+    const inputs = graph.inputs.map(({ name, value }) => {
+      const place = draft.fresh(shapes[value], 'plain', 'f32');
+      draft.settle(value, place);
+      place.piece.from = 0;
+      return { name, place };
+    });
+    steps.forEach((step, index) => {
+      lower(draft, step, index);
+    });
+    const outputs = graph.outputs.map(({ name, value }) => {
+      const place = draft.find(value, { layout: 'plain', dtype: 'f32' });
+      place.piece.to = Number.POSITIVE_INFINITY;
+      return { name, shape: shapes[value], place };
+    });
+    // Inputs are written before the first call, also by a plan without any.
+    for (const { place } of inputs) place.piece.to = Math.max(place.piece.to, 0);
+    return bind(dnnl, instructions, pieces, inputs, outputs);
+  } catch (error) {
+    for (const { primitive } of instructions) primitive?.destroy();
+    throw error;
+  }
+}
+
+/** Whether a place lies so: where several layouts are one and the same, any name will do. */
+function isLaid({ layout, desc: { shape } }: Place, wanted: Layout): boolean {
+  if (layout === wanted || shape.length !== 4) return true;
+  if (layout === 'blocked' || wanted === 'blocked') return false;
+  return shape[1] === 1 || (shape[2] === 1 && shape[3] === 1);
+}
+
+interface Port {
+  readonly name: string;
+  readonly place: Place;
+}
+
+/** Gives every place its memory, and every call its arguments. */
+function bind(
+  dnnl: Dnnl,
+  instructions: readonly Instruction[],
+  pieces: readonly Piece[],
+  inputs: readonly Port[],
+  outputs: readonly (Port & { shape: Shape })[],
+): Plan {
+  const used = pieces.filter((piece) => piece.to >= 0);
+  const bytes = layOut(used);
+  const scratchBytes = Math.max(0, ...instructions.map(({ primitive }) => primitive?.scratchpad ?? 0));
+  const base = dnnl.allocate(Math.max(64, bytes));
+  const memories = new Map<string, bigint>();
+  const everyMemory: bigint[] = [];
+  const scratch = scratchBytes ? dnnl.allocate(scratchBytes) : undefined;
+  const scratchMemory = scratch && dnnl.memory(dnnl.describe([scratchBytes], 'u8', 'plain'), scratch);
+  if (scratchMemory) everyMemory.push(scratchMemory);
+
+  const addressOf = ({ piece }: Place): bigint => base + BigInt(piece.offset);
+  const descs: Desc[] = [];
+  /** One memory object for a layout at an address, however many calls use it. */
+  function memoryOf(place: Place): bigint {
+    let number = descs.indexOf(place.desc);
+    if (number < 0) number = descs.push(place.desc) - 1;
+    const key = `${number} ${place.piece.offset}`;
+    const found = memories.get(key) ?? dnnl.memory(place.desc, addressOf(place));
+    if (!memories.has(key)) everyMemory.push(found);
+    memories.set(key, found);
+    return found;
+  }
+
+  const calls = instructions.map(({ kind, primitive, places, constants, host }) => {
+    if (primitive === undefined) return { kind, host: () => host?.(addressOf) };
+    const list: Argument[] = [...places.map(([id, place]): Argument => [id, memoryOf(place)]), ...constants];
+    if (primitive.scratchpad && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
+    return { kind, handle: primitive.handle, args: dnnl.arguments(list) };
+  });
+  const floats = (place: Place, length: number) => new Float32Array(dnnl.view(addressOf(place), length * 4), 0, length);
+  const into = inputs.map(({ name, place }) => ({ name, view: floats(place, sizeOf(place.desc.shape)) }));
+  const from = outputs.map(({ name, shape, place }) => ({ name, shape, view: floats(place, sizeOf(shape)) }));
+
+  function perform(call: (typeof calls)[number]): void {
+    if (call.handle === undefined) {
+      dnnl.wait();
+      call.host();
+    } else dnnl.execute(call.handle, call.args as Arguments);
+  }
+
+  return {
+    activationBytes: bytes + scratchBytes,
+    kernels: instructions.map(({ name, kind, primitive }) => ({
+      layer: name,
+      kind,
+      implementation: primitive?.implementation ?? 'plain loops',
+    })),
+    run(given) {
+      for (const { name, view } of into) view.set(given[name].data);
+      for (const call of calls) perform(call);
+      dnnl.wait();
+      return Object.fromEntries(
+        from.map(({ name, shape, view }): [string, Tensor] => [name, { dtype: 'float32', shape, data: view.slice() }]),
+      );
+    },
+    repeat(kind) {
+      for (const call of calls) if (call.kind === kind) perform(call);
+      dnnl.wait();
+    },
+    dispose() {
+      for (const { args } of calls) if (args) dnnl.freeArguments(args);
+      for (const memory of everyMemory) dnnl.destroyMemory(memory);
+      for (const { primitive } of instructions) primitive?.destroy();
+      dnnl.free(base);
+      if (scratch) dnnl.free(scratch);
+    },
+  };
+}

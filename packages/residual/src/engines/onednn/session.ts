@@ -1,0 +1,156 @@
+import { processor } from '#runtime';
+import { type Graph, inferShapes } from '../../graph/graph.js';
+import { planFolding } from '../../graph/passes.js';
+import type { Shape, Weights } from '../../tensor.js';
+import type { Backend, BackendOptions, Program } from '../backend.js';
+import { type Candidate, chooseVariants } from './choose.js';
+import { direct, jobOf } from './convolve.js';
+import type { Dnnl } from './dnnl.js';
+import { fuse, type Step } from './fuse.js';
+import { openDnnl } from './library.js';
+import { lower } from './lower.js';
+import { type PackedStore, packWeights } from './packed.js';
+import { buildPlan, type Plan } from './plan.js';
+import { type Remembered, remember } from './remember.js';
+import { measureTimings } from './timings.js';
+
+/** Plans that a network keeps, one for each set of input shapes; the least recently used goes first. */
+const plansKept = 4;
+
+/** oneDNN by its C API. All of it lives in the worker thread and blocks that. */
+export const onednn: Backend = {
+  async runtime() {
+    const dnnl = await openDnnl();
+    return { runtime: `oneDNN ${dnnl.version} (${dnnl.processor.isa})` };
+  },
+  async compile(graph, weights, options) {
+    return prepare(await openDnnl(), graph, weights, options);
+  },
+};
+
+/** What was timed on this machine, by the number of threads. */
+const remembered = new Map<number, Remembered>();
+
+function timesOf(dnnl: Dnnl, threads: number): Remembered {
+  const { model, cores } = processor();
+  const conditions = `oneDNN ${dnnl.version} (${dnnl.processor.isa}), ${model}, ${cores} cores, ${threads} threads`;
+  const known = remembered.get(threads) ?? remember(conditions);
+  remembered.set(threads, known);
+  return known;
+}
+
+/** Packed weights by the number of the weights they were made of. */
+const stores = new Map<number, PackedStore>();
+
+function storeOf(number: number | undefined): PackedStore {
+  const found = number === undefined ? undefined : stores.get(number);
+  // One that its last user left is empty, and as good as new.
+  const store = found ?? { kept: new Map(), users: 0 };
+  if (number !== undefined) stores.set(number, store);
+  for (const [other, { users }] of stores) if (users === 0 && other !== number) stores.delete(other);
+  return store;
+}
+
+function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
+  const folding = planFolding(graph, given);
+  const folded = folding.graph;
+  const steps = fuse(folded);
+  const packed = packWeights(dnnl, storeOf(options.store));
+  packed.supply(folding, given);
+  const plans = new Map<string, Plan>();
+  let latest: Plan | undefined;
+
+  function planFor(inputs: Readonly<Record<string, Shape>>): Plan {
+    const key = folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ');
+    const plan = plans.get(key) ?? makePlan(dnnl, folded, steps, inferShapes(folded, inputs), packed, options);
+    plans.delete(key);
+    plans.set(key, plan);
+    if (plans.size > plansKept) {
+      const [oldest, old] = plans.entries().next().value as [string, Plan];
+      plans.delete(oldest);
+      old.dispose();
+    }
+    packed.release();
+    latest = plan;
+    return plan;
+  }
+  planFor(options.shapes ?? Object.fromEntries(folded.inputs.map(({ name, shape }) => [name, shape])));
+
+  return {
+    run: async (inputs) =>
+      planFor(Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]))).run(inputs),
+    supply: (weights) => packed.supply(planFolding(graph, weights), weights),
+    async convolutions() {
+      const began = performance.now();
+      latest?.repeat('convolution');
+      return performance.now() - began;
+    },
+    slow: () =>
+      (latest?.kernels ?? [])
+        .filter(({ implementation }) => /^ref|^plain loops/.test(implementation))
+        .map(({ layer, implementation }) => `${layer} (${implementation})`),
+    async dispose() {
+      for (const plan of plans.values()) plan.dispose();
+      plans.clear();
+      packed.dispose();
+    },
+  };
+}
+
+function makePlan(
+  dnnl: Dnnl,
+  graph: Graph,
+  steps: readonly Step[],
+  shapes: readonly Shape[],
+  packed: ReturnType<typeof packWeights>,
+  { threads = processor().cores, precision = 'f32', quantisation, deterministic = false }: BackendOptions,
+): Plan {
+  dnnl.setThreads(threads);
+  const dtype = precision === 'bf16' ? 'bf16' : 'f32';
+  const names = new Map(graph.parameters.map(({ value, name }) => [value, name]));
+  const layers = new Map([
+    ...graph.inputs.map(({ value, name }) => [value, name] as const),
+    ...steps.map((step) => [step.output, step.name] as const),
+  ]);
+  const candidates = steps.map((step): Candidate => {
+    const { node, relu, residual } = step;
+    if (node.op !== 'conv2d') return { step };
+    const job = jobOf(node.attributes, shapes[node.inputs[0]], shapes[node.outputs[0]], {
+      bias: node.inputs.length > 2,
+      residual: residual === undefined ? undefined : dtype,
+      relu,
+      types: { src: dtype, weights: dtype, dst: dtype },
+    });
+    return { step, job };
+  });
+  const variants = candidates.map(() => direct);
+  if (!deterministic && precision !== 'int8') {
+    const { measured, save } = timesOf(dnnl, threads);
+    const timings = measureTimings(dnnl, measured);
+    try {
+      variants.splice(0, variants.length, ...chooseVariants(dnnl, candidates, shapes, timings));
+    } finally {
+      timings.done();
+    }
+    save();
+  }
+
+  return buildPlan(dnnl, graph, steps, shapes, packed, { dtype, quantisation }, (draft, step, index) =>
+    lower({
+      draft,
+      step,
+      index,
+      shapes: step.node.inputs.map((value) => shapes[value]),
+      shape: shapes[step.node.outputs[0]],
+      parameters: step.node.inputs.flatMap((value) => names.get(value) ?? []),
+      variant: variants[index],
+      scaleOf(value) {
+        if (quantisation === undefined) return undefined;
+        const place = draft.known(value);
+        const dtype = place?.desc.dtype;
+        if (place && (dtype === 'u8' || dtype === 's8')) return { scale: place.scale, dtype };
+        return quantisation.activations[layers.get(value) ?? ''];
+      },
+    }),
+  );
+}
