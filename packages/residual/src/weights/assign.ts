@@ -95,6 +95,12 @@ export async function readWeights(
     }
     const arrangement = naming.arrange?.get(name);
     const read = await reads[i];
+    if (read.eightBits) {
+      const { scales } = read.eightBits;
+      checkFinite({ dtype: 'float32', shape: [scales.length], data: scales }, name, options.file);
+      weights.set(name, read as Tensor);
+      continue;
+    }
     const values = arrangement ? arranged(toFloat32(read), arrangement) : toParameter(read, naming.layout);
     checkFinite(values, name, options.file);
     weights.set(name, values);
