@@ -10,7 +10,7 @@ import { onnxFile, quantizedFile } from './networks.js';
 import { arguments_, keepResults, progress } from './results.js';
 import { median } from './tables.js';
 
-const all = 'resnet18,resnet34,resnet50,resnet101,resnet152,wide_resnet50_2,resnext50_32x4d';
+const all = 'resnet50,resnet18,resnet34,resnet101,resnet152,wide_resnet50_2,resnext50_32x4d';
 const options = arguments_({
   networks: all,
   batches: '1,8',
@@ -83,12 +83,13 @@ for (const network of options.networks.split(',')) {
       ...(measured.at(-1)?.slow && { slow: measured.at(-1).slow }),
     });
   }
+  // After each network: a run that is cut short leaves what it has.
+  say();
+  keepResults('engines', { threads, rounds, rows, left });
 }
-say();
 for (const { network, name, batch, reason } of left)
   console.error(`${network}, ${name}${batch ? `, batch ${batch}` : ''}: ${reason}`);
 for (const { network, name, batch, median, least } of rows)
   console.log(
     `${network.padEnd(16)} ${name.padEnd(12)} batch ${batch}  median ${median.toFixed(2)} ms, least ${least.toFixed(2)} ms`,
   );
-keepResults('engines', { threads, rounds, rows, left });
