@@ -197,6 +197,39 @@ export const benchFlags = {
   json,
 } as const satisfies Flags;
 
+export const quantizeFlags = {
+  model: { value: 'name', short: 'm', help: 'published model, or with -w an architecture', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file of the float model', parse: text },
+  data: {
+    value: 'folder',
+    help: 'pictures to calibrate with; of a folder for each class accuracy is counted',
+    parse: text,
+  },
+  out: { value: 'file', short: 'o', help: 'file to write: .residual, or .onnx', parse: text },
+  method: {
+    value: 'name',
+    help: 'how ranges are chosen: minmax, percentile or mse',
+    parse: oneOf('minmax', 'percentile', 'mse'),
+    preset: 'mse',
+  },
+  float: { value: 'layers', help: 'layers that stay float: first, last, or names with commas', parse: text },
+  calibrate: { value: 'n', help: 'pictures to calibrate with', parse: integer(1, 100_000), preset: 100 },
+  judge: {
+    value: 'n',
+    help: 'pictures to compare on, others where there are',
+    parse: integer(1, 1_000_000),
+    preset: 500,
+  },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  force: { help: 'replace a file that is there' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
+  json,
+} as const satisfies Flags;
+
 export const summaryFlags = {
   classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
   size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },

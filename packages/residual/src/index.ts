@@ -29,6 +29,7 @@ export {
 export { drawing } from './graph/drawing.js';
 export { type Graph, inferShapes } from './graph/graph.js';
 export { foldBatchNorm } from './graph/passes.js';
+export type { ActivationScale, Quantisation } from './graph/quantisation.js';
 export { type Summary, summary } from './graph/summary.js';
 export {
   bareName,
@@ -84,6 +85,10 @@ export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';
 export { createModel, type EngineOptions, type Model, type ModelRecord } from './tasks/model.js';
 export { explainPreprocessing, type PreprocessingExplained } from './tasks/preprocessing.js';
+export { type QuantizeOptions, type QuantizeReport, quantize } from './tasks/quantize.js';
+export type { Sample } from './tasks/quantize-batches.js';
+export type { Agreement, LayerLoss } from './tasks/quantize-judge.js';
+export { type RangeMethod, rangeMethods } from './tasks/quantize-ranges.js';
 export { type Savable, save, type Watched } from './tasks/save.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';

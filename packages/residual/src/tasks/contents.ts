@@ -12,7 +12,7 @@ import { fileShape, fromParameter, misreading } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
 import { contentOf } from '../weights/write-keras.js';
 import type { Model } from './model.js';
-import type { Watched } from './save.js';
+import { storedTensors, type Watched } from './save.js';
 import type { Understanding } from './understand.js';
 
 /** What goes into a file, and what did not. */
@@ -103,7 +103,8 @@ export async function spelled(
         'a Keras file',
         config ? 'its names would be no names of Keras; leave dialect out' : ownGraph,
       );
-    return { tensors: await model.weights(), dialect };
+    const filled = { graph, record, weights: await model.weights() };
+    return { tensors: keepsRecord ? storedTensors(filled) : filled.weights, dialect };
   }
   if (!config) throw cannot(model, `"${dialect}"`, ownGraph);
   const { layout } = dialects[dialect];

@@ -159,7 +159,12 @@ async function throughModel(
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
-function canStand(checkpoint: Checkpoint, format: ContainerName, { naming, architecture }: Understanding): boolean {
+function canStand(
+  checkpoint: Checkpoint,
+  format: ContainerName,
+  { naming, architecture, record }: Understanding,
+): boolean {
+  if (record?.quantisation) return false;
   if (format === 'residual') return naming !== undefined;
   // The names alone would be taken for another's weights.
   if (naming?.author !== undefined) return false;
@@ -195,6 +200,10 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
   if (record && format !== 'residual' && format !== 'safetensors')
     notes.push(
       `a ${containers[format].endings[0]} file has no place for preprocessing, classes and licence; they were left out`,
+    );
+  if (record?.quantisation && format !== 'residual' && format !== 'safetensors')
+    notes.push(
+      `a ${containers[format].endings[0]} file has no place for the scales of 8 bits; it has the rounded weights, in float`,
     );
   if (described && !record && checkpoint.metadata.model_config && format !== 'keras' && format !== 'residual')
     notes.push(

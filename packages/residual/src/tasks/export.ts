@@ -15,7 +15,8 @@ export interface ExportOptions extends Watched {
 
 /**
  * Writes a model as ONNX (opset 17, IR version 8), weights inside; above 2 GB they stand beside it in `FILE.data`. The
- * batch may vary, and so may height and width where the network allows. Metadata: `residual`, the record as JSON
+ * batch may vary, and so may height and width where the network allows. A quantised model keeps its scales, as
+ * QuantizeLinear and DequantizeLinear around its layers. Metadata: `residual`, the record as JSON
  * (preprocessing plan, classes, licence), and `classes`, one line each. The first output is the model's: logits, or
  * probabilities where it ends in a softmax.
  *
@@ -45,10 +46,11 @@ export function onnxModel(model: Filled, { fold = false }: ExportOptions = {}): 
   const pruned = prune(model.graph);
   const { graph, weights } = fold ? foldBatchNorm(pruned, model.weights) : { graph: pruned, weights: model.weights };
   if (fold) checkWeights({ graph, weights }); // Finite factors may have a product that is too large for float32.
-  const { config: _, graph: __, ...record } = recordOf(model);
+  const { quantisation } = model.record;
+  const { config: _, graph: __, quantisation: ___, ...record } = recordOf(model);
   const classes = record.classes?.map(({ label }, i) => `${i} ${label}`).join('\n');
   return {
-    ...lower(graph, weights),
+    ...lower(graph, weights, quantisation),
     ...declaredShapes(graph),
     metadata: { [recordKey]: recordText(record), ...(classes !== undefined && { classes }) },
   };

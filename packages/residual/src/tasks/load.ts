@@ -8,6 +8,7 @@ import { readAgain } from '../weights/again.js';
 import { planAssignment, readWeights } from '../weights/assign.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { unpacked } from '../weights/packed.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { readSideFiles, type SideFiles } from '../weights/side-files.js';
 import { choosePlan, customaryDoubts, customaryLabels } from './custom.js';
@@ -84,8 +85,8 @@ async function fill(
   sideFiles?: SideFiles,
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
-  const { checkpoint } = chosen;
-  const found = withSideFiles(understand(checkpoint, file), sideFiles);
+  const found = withSideFiles(understand(chosen.checkpoint, file), sideFiles);
+  const checkpoint = found.record?.quantisation ? unpacked(chosen.checkpoint, file) : chosen.checkpoint;
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
   const { beside } = found;
@@ -146,6 +147,7 @@ async function fill(
       ...custom,
       ...(labels ? { classes: labels } : {}),
       ...source(origin ?? stored),
+      ...(stored?.quantisation && { quantisation: stored.quantisation }),
     },
     {
       engine,

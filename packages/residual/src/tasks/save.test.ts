@@ -150,8 +150,12 @@ describe('a record is believed in nothing', () => {
   const upsideDown = ({ graph }: Record<string, unknown>) => {
     (graph as { nodes: unknown[] }).nodes.reverse();
   };
+  const scaled = (name: string, scale: number, dtype = 'u8') => ({
+    activations: { [name]: { scale, dtype } },
+    float: [],
+  });
   test.each<[string, string, (record: Record<string, unknown>) => unknown, RegExp]>([
-    ['a later format', 'family', (r) => ({ ...r, format: 2 }), /is of format 2, and this version .* npm install/],
+    ['a later format', 'family', (r) => ({ ...r, format: 3 }), /is of format 3, and this version .* npm install/],
     ['no format', 'family', (r) => ({ ...r, format: '1' }), /has the format "1", which is none/],
     ['no object', 'family', () => '[]', /is no JSON object/],
     ['no JSON', 'family', () => '{', /its record is no JSON/],
@@ -180,6 +184,21 @@ describe('a record is believed in nothing', () => {
     ['an unknown attribute', 'own', set('graph.nodes.2.attributes.leak', 1), /unknown "leak"/],
     ['two layers of a name', 'own', set('graph.nodes.2.name', 're_lu_1'), /two layers called/],
     ['a feature from nowhere', 'own', set('graph.features.x', 1000), /whose x is 1000/],
+    ['scales that are none', 'own', set('quantisation', 5), /a quantisation that is none/],
+    [
+      'scales and no graph',
+      'family',
+      set('quantisation', { activations: {}, float: [] }),
+      /no graph that they could be of/,
+    ],
+    ['a scale of 0', 'own', set('quantisation', scaled('re_lu_1', 0)), /as the scale of "re_lu_1"/],
+    ['a scale of 4 bits', 'own', set('quantisation', scaled('re_lu_1', 1, 'u4')), /as the scale of "re_lu_1"/],
+    [
+      'a scale of a stranger',
+      'own',
+      set('quantisation', scaled('relu9', 1)),
+      /scale for "relu9", which its network has not/,
+    ],
     ['no layers', 'own', set('graph.nodes', []), /no list of 1 to 20000 layers/],
   ])('%s', async (_, name, change, message) => {
     const error = await refusal(load(await changed(name, change)));

@@ -1,8 +1,10 @@
 import { writeFileAtomic } from '#file';
 import { aborted, ResidualError } from '../errors.js';
+import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type ResNetConfig, resnet } from '../models/resnet.js';
-import { type WeightSource, type Weights, weightsOf } from '../tensor.js';
+import { type AnyTensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import { checkVariances } from '../weights/assign.js';
+import { packed } from '../weights/packed.js';
 import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import type { Model } from './model.js';
@@ -32,7 +34,7 @@ export async function save(model: Savable, path: string, watched: Watched = {}):
   const weights = await weightsOf(model.weights);
   checkWeights({ ...model, weights });
   const metadata = { format: 'pt', [recordKey]: recordText(recordOf(model)) };
-  await writeFileAtomic(path, watch([...safetensorsBytes(weights, metadata)], watched));
+  await writeFileAtomic(path, watch([...safetensorsBytes(storedTensors({ ...model, weights }), metadata)], watched));
 }
 
 /** The record of a model, for tensors spelled in `dialect`. A member of the family is stored by its settings. */
@@ -40,7 +42,7 @@ export function recordOf(
   { graph, record }: Pick<Model, 'graph' | 'record'>,
   dialect: string = ownSpelling,
 ): StoredRecord {
-  const { architecture, config, preprocess, plan, classes, licence, source } = record;
+  const { architecture, config, preprocess, plan, classes, licence, source, quantisation } = record;
   return {
     architecture,
     ...(config && builds(config, graph) ? { config } : { graph }),
@@ -49,9 +51,14 @@ export function recordOf(
     ...(classes && { classes }),
     ...(licence !== undefined && { licence }),
     ...(source !== undefined && { source }),
+    ...(quantisation && { quantisation }),
     dialect,
   };
 }
+
+/** The tensors as a file with the record has them: weights of 8 bits as such. */
+export const storedTensors = ({ graph, weights, record: { quantisation } }: Filled): ReadonlyMap<string, AnyTensor> =>
+  quantisation ? packed(weights, weightsOfEightBits(graph, quantisation)) : weights;
 
 /** Whether the settings give this very network; a network of one's own keeps its graph. */
 const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>

@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import { asRecord, between, type Check, flag, list, oneOf, show, text, whole } from '../graph/checks.js';
-import type { Graph } from '../graph/graph.js';
+import { type Graph, mostNodes } from '../graph/graph.js';
+import type { ActivationScale, Quantisation } from '../graph/quantisation.js';
 import { readGraph } from '../graph/stored.js';
 import { isPlan, type Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
@@ -11,8 +12,8 @@ import { parseJson } from './json.js';
 /** The key of a safetensors header, and of an ONNX model's metadata, under which the record stands as JSON. */
 export const recordKey = 'residual';
 
-/** The format that is written, and the newest that is read. */
-const recordFormat = 1;
+/** The newest format that is read. Format 2 has scales; what has none is written as format 1. */
+const recordFormat = 2;
 
 /** How the tensors beside a record are spelled: a dialect's name, or `residual`: as the network's own parameters. */
 export const ownSpelling = 'residual';
@@ -30,11 +31,14 @@ export interface StoredRecord {
   readonly classes?: readonly ClassLabel[];
   readonly licence?: string;
   readonly source?: string;
+  /** A network of 8 bits has its graph. */
+  readonly quantisation?: Quantisation;
   readonly dialect: string;
 }
 
 /** The record as it is written: one line of JSON. */
-export const recordText = (record: StoredRecord): string => JSON.stringify({ format: recordFormat, ...record });
+export const recordText = (record: StoredRecord): string =>
+  JSON.stringify({ format: record.quantisation ? 2 : 1, ...record });
 
 /**
  * The record among a file's metadata; undefined where there is none.
@@ -74,9 +78,41 @@ export function readRecord(metadata: Metadata, file: string): StoredRecord | und
     ...(classes && { classes }),
     ...(licence !== undefined && { licence }),
     ...(source !== undefined && { source }),
+    ...(json.quantisation !== undefined && { quantisation: readQuantisation(json.quantisation, graph, refuse) }),
     dialect: need('dialect', text),
   };
 }
+
+/** A scale that 32 bits can say, and whose products they can. */
+const isScale = between(1e-18, 1e18);
+
+/** The scales, each of which must be of a value that the network has. */
+function readQuantisation(json: unknown, graph: Graph | undefined, refuse: (what: string) => never): Quantisation {
+  const { activations, float, ...more } = asRecord(json) ?? { more: true };
+  const scales = asRecord(activations);
+  const isNames = list<readonly string[]>([0, mostNodes], text);
+  if (!scales || !isNames(float) || Object.keys(more).length)
+    return refuse('has a quantisation that is none; the file is damaged or was changed by hand');
+  if (!graph)
+    return refuse('has scales and no graph that they could be of; the file is damaged or was changed by hand');
+  const names = new Set([...graph.inputs, ...graph.nodes].map(({ name }) => name));
+  const stray = [...Object.keys(scales), ...float].find((name) => !names.has(name));
+  if (stray !== undefined)
+    refuse(
+      `has a scale for "${stray.slice(0, 60)}", which its network has not; the file is damaged or was changed by hand`,
+    );
+  const entries = Object.entries(scales).map(([name, value]): [string, ActivationScale] => {
+    const { scale, dtype, ...rest } = asRecord(value) ?? {};
+    if (!isScale(scale) || !isScaleType(dtype) || Object.keys(rest).length)
+      return refuse(
+        `has ${show(value)} as the scale of "${name.slice(0, 60)}"; the file is damaged or was changed by hand`,
+      );
+    return [name, { scale, dtype }];
+  });
+  return { activations: Object.fromEntries(entries), float };
+}
+
+const isScaleType = oneOf<ActivationScale['dtype']>('u8', 's8');
 
 const whole16 = whole(1);
 const imageSize = (value: unknown): value is ResNetConfig['size'] =>

@@ -1,8 +1,11 @@
 import { ResidualError } from '../../errors.js';
+import { layersOfEightBits, scalesByValue } from '../../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import { blurRim, blurTaps, type OpAttributes, type OpName, type Padding, type Pair } from '../../graph/ops.js';
+import type { Quantisation } from '../../graph/quantisation.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Initializer, OnnxAttribute, OnnxModel, OnnxNode } from './model.js';
+import { withScales } from './scales.js';
 
 /** One op to be written: where it reads, where it writes, and what may be added. */
 interface Site {
@@ -118,9 +121,9 @@ const lowerings = {
 
 /**
  * A graph and its weights as an ONNX model. Batch, height and width of the inputs may vary; inputs, parameters, layers
- * and outputs keep their names.
+ * and outputs keep their names. With `quantisation`, as a network of 8 bits.
  */
-export function lower(graph: Graph, weights: Weights): OnnxModel {
+export function lower(graph: Graph, weights: Weights, quantisation?: Quantisation): OnnxModel {
   const nodes: OnnxNode[] = [];
   const initializers = new Map<string, Initializer>();
   const shapes = inferShapes(graph);
@@ -166,7 +169,7 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
   for (const { name, value } of graph.outputs)
     if (nameOf(value) !== name)
       nodes.push({ name: fresh(name), type: 'Identity', inputs: [nameOf(value)], outputs: [name], attributes: {} });
-  return {
+  const model: OnnxModel = {
     name: graph.name,
     inputs: graph.inputs.map(({ name, shape: [, ...sizes] }) => ({
       name,
@@ -176,6 +179,10 @@ export function lower(graph: Graph, weights: Weights): OnnxModel {
     nodes,
     initializers: [...initializers.values()],
   };
+  if (!quantisation) return model;
+  const scales = [...scalesByValue(graph, quantisation)].map(([value, scale]) => [nameOf(value), scale] as const);
+  const layers = layersOfEightBits(graph, quantisation).map(({ outputs }) => nameOf(outputs[0]));
+  return withScales(model, { activations: new Map(scales), layers: new Set(layers) }, fresh);
 }
 
 /** A name for every value, no two the same: inputs and outputs have theirs, then parameters, then layers' results. */

@@ -17,7 +17,7 @@ export interface OnnxNode {
 export interface Initializer {
   readonly name: string;
   readonly shape: Shape;
-  readonly data: Float32Array | BigInt64Array;
+  readonly data: Float32Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
 }
 
 export interface OnnxModel {
@@ -33,7 +33,8 @@ export interface OnnxModel {
 
 const irVersion = 8;
 const opset = 17;
-const elementType = { float32: 1, int64: 7 } as const;
+const elementTypes = { Float32Array: 1, Uint8Array: 2, Int8Array: 3, Int32Array: 6, BigInt64Array: 7 } as const;
+const float32 = elementTypes.Float32Array;
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 const externalLocation = 1;
 
@@ -166,7 +167,7 @@ function writeInitializer(to: PbfWriter, initializer: Initializer, content: Cont
 /** All of a weight but its values. */
 function describe(to: PbfWriter, { name, shape, data }: Initializer): void {
   for (const size of shape) to.writeVarintField(1, size);
-  to.writeVarintField(2, data instanceof Float32Array ? elementType.float32 : elementType.int64);
+  to.writeVarintField(2, elementTypes[data[Symbol.toStringTag]]);
   to.writeStringField(8, name);
 }
 
@@ -213,7 +214,7 @@ function writeAttribute([name, value]: [string, OnnxAttribute], to: PbfWriter): 
 function writeValue(value: OnnxModel['outputs'][number], to: PbfWriter): void {
   to.writeStringField(1, value.name);
   nest(to, [2, 1], (type) => {
-    type.writeVarintField(1, elementType.float32);
+    type.writeVarintField(1, float32);
     if (value.shape === undefined) return;
     nest(type, [2], (shape) => {
       for (const size of value.shape ?? [])

@@ -12,6 +12,8 @@ export interface OrtSessionOptions {
   externalData: readonly { readonly path: string; readonly data: Uint8Array }[];
   intraOpNumThreads?: number;
   graphOptimizationLevel: 'all';
+  /** Settings by ONNX Runtime's own names (onnxruntime_session_options_config_keys.h), a level for each dot. */
+  extra?: { session: Readonly<Record<string, string>> };
   enableCpuMemArena?: boolean;
   enableMemPattern?: boolean;
   logSeverityLevel: 0 | 1 | 2 | 3 | 4;

@@ -1,0 +1,102 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { storedValues } from '../graph/eight-bits.js';
+import type { Graph } from '../graph/graph.js';
+import { type OpName, ops } from '../graph/ops.js';
+import { foldBatchNorm, prune } from '../graph/passes.js';
+import type { ActivationScale } from '../graph/quantisation.js';
+import { build, type FamilyName, type ResNetOptions } from '../models/resnet.js';
+import type { Tensor, Weights } from '../tensor.js';
+import type { CompileOptions, Engine } from './engine.js';
+import { engines } from './index.js';
+import { randomLayer, randomNetwork } from './random.test.graphs.js';
+import { noise, noiseTensor, noiseWeights } from './sketch.js';
+
+async function run(engine: Engine, graph: Graph, image: Tensor, options: CompileOptions) {
+  const executable = await engine.compile(graph, options);
+  try {
+    return await executable.run({ [graph.inputs[0].name]: image });
+  } finally {
+    await executable.dispose();
+  }
+}
+
+/** The largest difference over all values kept in 8 bits, in units of their grids, and how many of them differ at all. */
+async function compare(whole: Graph, all: Weights, image: Tensor, float: readonly string[] = []) {
+  const { graph, weights } = foldBatchNorm(prune(whole), all);
+  const stored = storedValues(graph, float);
+  const outputs = graph.nodes.map(({ name, outputs: [value] }) => ({ name, value }));
+  const inside = { ...graph, outputs, features: {} };
+  const seen = await run(engines.reference, inside, image, { weights });
+  const activations: Record<string, ActivationScale> = {};
+  const nameOf = new Map(stored.map(({ value, name }) => [value, name]));
+  for (const { name, dtype, like } of stored) {
+    const { data } = seen[nameOf.get(like) as string] ?? image;
+    const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0) || 1;
+    activations[name] = { scale: Math.fround(largest / (dtype === 'u8' ? 255 : 127)), dtype };
+  }
+  const kept = new Set(nameOf.keys()).add(graph.outputs[0].value);
+  const options = { weights, precision: 'int8', quantisation: { activations, float } } as const;
+  const [expected, received] = [
+    await run(engines.reference, inside, image, options),
+    await run(engines.onnx, { ...inside, outputs: outputs.filter(({ value }) => kept.has(value)) }, image, options),
+  ];
+  let [worst, differing, count] = [0, 0, 0];
+  for (const [name, { scale }] of Object.entries(activations)) {
+    if (!expected[name]) continue;
+    expect(received[name].shape).toEqual(expected[name].shape);
+    expected[name].data.forEach((x, i) => {
+      const units = Math.abs(x - received[name].data[i]) / scale;
+      worst = Math.max(worst, units);
+      if (units > 0.5) differing++;
+      count++;
+    });
+  }
+  return { worst, share: differing / Math.max(1, count), stored: Object.keys(activations).length, seen, expected };
+}
+
+describe('onnx in 8 bits computes what plain loops do', () => {
+  const names = Object.keys(ops).filter((op) => op !== 'dropout') as OpName[]; // Nothing is left of a dropout.
+  test.each(names)('%s', async (op) => {
+    await fc.assert(
+      fc.asyncProperty(randomLayer(op), fc.nat(), async ({ graph, image }, seed) => {
+        const { worst } = await compare(graph, noiseWeights(graph, seed), image);
+        expect(worst).toBeLessThan(1.01);
+      }),
+      { numRuns: 8 },
+    );
+  });
+
+  test('random networks', async () => {
+    await fc.assert(
+      fc.asyncProperty(randomNetwork, fc.nat(), async ({ graph, image }, seed) => {
+        const { worst, share } = await compare(graph, noiseWeights(graph, seed), image);
+        expect(worst).toBeLessThan(4);
+        expect(share).toBeLessThan(0.2);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  const small: ResNetOptions = { classes: 3, size: 32, width: 8, widthPerGroup: 8, depths: [1, 1, 1, 1] };
+  test.each<[FamilyName, ResNetOptions]>([
+    ['resnet18', small],
+    ['resnet50', small],
+    ['resnet20', { classes: 3, depths: [1, 1, 1] }],
+    ['keras-resnet50v2', small],
+    ['resnext50_32x4d', { ...small, groups: 4, widthPerGroup: 4 }],
+  ])('%s', async (name, options) => {
+    const graph = build(name, options);
+    const image = noiseTensor([2, ...graph.inputs[0].shape.slice(1)], noise(3));
+    // Ties that float32 and float64 round to different sides go on through the layers behind them.
+    const { worst, share, expected, seen } = await compare(graph, noiseWeights(graph), image);
+    expect(worst).toBeLessThan(6.01);
+    expect(share).toBeLessThan(0.15);
+    // What is rounded is still the network, and no longer the same.
+    const [logits, exact] = [expected, seen].map((found) => found[graph.nodes.at(-1)?.name ?? ''].data);
+    const noisePower = logits.reduce((sum, x, i) => sum + (x - exact[i]) ** 2, 0);
+    const power = exact.reduce((sum, x) => sum + x * x, 0);
+    expect(noisePower / power).toBeLessThan(0.02);
+    expect(noisePower / power).toBeGreaterThan(1e-9);
+  });
+});

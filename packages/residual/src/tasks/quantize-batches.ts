@@ -1,0 +1,70 @@
+import { aborted, ResidualError } from '../errors.js';
+import type { PictureInput } from '../image/pixels.js';
+import { preprocessAside } from '../image/thread.js';
+import { formatShape, type Tensor } from '../tensor.js';
+import type { Model } from './model.js';
+
+/** A picture: a path, bytes, a Blob, or a tensor `[N, C, H, W]` that is already preprocessed. */
+export type Sample = PictureInput | Tensor;
+
+/**
+ * Preprocessed pictures, up to `size` of one height and width at a time, in their order; the next are decoded while the
+ * caller works. Of a tensor's N each is a picture.
+ * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED.
+ */
+export async function* batches(
+  samples: readonly Sample[],
+  { record }: Pick<Model, 'record'>,
+  size: number,
+  signal?: AbortSignal,
+): AsyncGenerator<Tensor> {
+  const ahead: Promise<Tensor>[] = [];
+  const pending: Tensor[] = [];
+  let shape = '';
+  for (const [i] of samples.entries()) {
+    if (signal?.aborted) throw aborted();
+    for (const next of samples.slice(i + ahead.length, i + size)) {
+      const read = prepared(next, record, signal);
+      read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
+      ahead.push(read);
+    }
+    for (const one of pictures(await (ahead.shift() as Promise<Tensor>))) {
+      if (pending.length === size || (pending.length && shape !== formatShape(one.shape)))
+        yield joined(pending.splice(0));
+      shape = formatShape(one.shape);
+      pending.push(one);
+    }
+  }
+  if (pending.length) yield joined(pending);
+}
+
+async function prepared(sample: Sample, { plan }: Model['record'], signal?: AbortSignal): Promise<Tensor> {
+  if (isTensor(sample)) {
+    if (sample.shape.length === 4) return sample;
+    throw new ResidualError(
+      'ARGUMENT',
+      `expected preprocessed pictures [N, C, H, W] but received ${formatShape(sample.shape)}`,
+    );
+  }
+  const { input, height, width } = await preprocessAside(sample, plan, { signal });
+  return { dtype: 'float32', shape: [1, input.length / (height * width), height, width], data: input };
+}
+
+function* pictures({ dtype, shape, data }: Tensor): Generator<Tensor> {
+  const [count, ...one] = shape;
+  const length = data.length / count;
+  for (let i = 0; i < count; i++)
+    yield { dtype, shape: [1, ...one], data: data.subarray(i * length, (i + 1) * length) };
+}
+
+function joined(alike: readonly Tensor[]): Tensor {
+  const [{ dtype, shape, data: first }] = alike;
+  const data = new Float32Array(alike.length * first.length);
+  alike.forEach((one, i) => {
+    data.set(one.data, i * first.length);
+  });
+  return { dtype, shape: [alike.length, ...shape.slice(1)], data };
+}
+
+export const isTensor = (sample: Sample): sample is Tensor =>
+  typeof sample === 'object' && 'dtype' in sample && 'shape' in sample;
