@@ -19,12 +19,12 @@ const kinds = { residual, ort, 'ort-web': ortWeb, tfjs };
 async function residual(engine, precision, name) {
   const { chooseEngine } = await import('../packages/residual/dist/engines/index.js');
   const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
-  const { foldBatchNorm } = await import('../packages/residual/dist/graph/passes.js');
+  const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
   const { graph, weights } = await build(name);
   const chosen = chooseEngine(engine);
   const found = await chosen.available();
   if (!found.ok) throw new Error(found.reason);
-  const eight = precision === 'int8' ? { quantisation: anyScales(foldBatchNorm(graph, weights).graph) } : {};
+  const eight = precision === 'int8' ? { quantisation: anyScales(planFolding(graph, weights).graph) } : {};
   const executable = await chosen.compile(graph, { weights, threads, precision, ...eight });
   return {
     runtime: found.runtime,

@@ -102,7 +102,9 @@ function picturesPart() {
     ),
     `The best label is that of ${pictures.rows[0].name} for: ${pictures.rows
       .map(({ name, agreement }) => `${name} ${(100 * agreement).toFixed(1)} %`)
-      .join(', ')}. In int8 the scales are not calibrated here: the run is for time.`,
+      .join(
+        ', ',
+      )}.${pictures.calibrated ? '' : ' Our int8 has random scales here: the run is for time.'} Theirs in int8 has random scales.`,
   ];
 }
 

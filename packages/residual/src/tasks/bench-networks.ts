@@ -1,6 +1,7 @@
 import { noise, noiseTensor, noiseWeights, sketch } from '../engines/sketch.js';
+import { storedValues } from '../graph/eight-bits.js';
 import { type Graph, type Input, inferShapes, type Node } from '../graph/graph.js';
-import type { ActivationScale, Quantisation } from '../graph/quantisation.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import { type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 
 /** A network to be timed: its values mean nothing, but none of them is tiny, infinite or no number. */
@@ -95,23 +96,8 @@ const peakSizes = [
 /** A picture, or a batch of them, of random numbers about as large as preprocessed ones. */
 export const noisePictures = (shape: Shape): Tensor => noiseTensor(shape, noise(3), 2);
 
-/** Scales with which timings can be taken, none of them measured on pictures; what a ReLU alone reads is rounded behind it. */
-export function anyScales({ inputs, nodes, outputs }: Graph): Quantisation {
-  const readers = new Map<number, string[]>();
-  for (const { op, inputs } of nodes) for (const x of inputs) readers.set(x, [...(readers.get(x) ?? []), op]);
-  const results = new Set(outputs.map(({ value }) => value));
-  const kinds = new Map<number, ActivationScale['dtype']>();
-  const activations: Record<string, ActivationScale> = {};
-  function keep(name: string, value: number, dtype: ActivationScale['dtype']): void {
-    kinds.set(value, dtype);
-    const isRectified = readers.get(value)?.every((op) => op === 'relu');
-    if (!isRectified && !results.has(value)) activations[name] = { scale: 0.02, dtype };
-  }
-  for (const { name, value } of inputs) keep(name, value, 's8');
-  for (const { op, name, inputs, outputs } of nodes) {
-    const isPositive = op === 'relu' || op === 'sigmoid' || op === 'softmax';
-    const isPicked = /^(maxPool|avgPool|globalAvgPool|blurPool|resize|pad|flatten|reshape|dropout)$/.test(op);
-    keep(name, outputs[0], isPositive ? 'u8' : (isPicked && kinds.get(inputs[0])) || 's8');
-  }
-  return { activations, float: [] };
-}
+/** Scales with which timings can be taken, none of them measured on pictures, for a network whose BatchNorms are folded. */
+export const anyScales = (graph: Graph): Quantisation => ({
+  activations: Object.fromEntries(storedValues(graph, []).map(({ name, dtype }) => [name, { scale: 0.02, dtype }])),
+  float: [],
+});

@@ -72,7 +72,7 @@ test('the networks that show the peak are nearly all products of matrices', () =
   }
 });
 
-test('scales for timing leave out what a ReLU reads, and know what is never below zero', () => {
+test('scales for timing are given to what is kept in 8 bits, and know what is never below zero', () => {
   const network = build('resnet50');
   const { graph } = foldBatchNorm(network, noiseWeights(network));
   const { activations } = anyScales(graph);
