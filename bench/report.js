@@ -29,6 +29,7 @@ const time = (network, name, batch) =>
 /** Theirs over ours, in the pairs that the text compares. */
 const pairs = [
   ['ort f32', `${ours} f32`, 'onnxruntime-node'],
+  ['ort f32', 'onednn3 f32', 'onnxruntime-node, ours on oneDNN 3'],
   ['torch eager', `${ours} f32`, 'PyTorch, eager'],
   ['torch jit', `${ours} f32`, 'PyTorch, optimised'],
   ['ort-web f32', `${ours} f32`, 'onnxruntime-web'],
