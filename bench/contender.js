@@ -88,11 +88,11 @@ async function turn(contender, { batch, turn }) {
   }
   const state = prepared.get(batch);
   // What takes longer than a turn needs no run to warm up.
-  if (state.last < turn) state.last = await time(state.run);
-  const runs = Math.min(mostRuns, Math.max(1, Math.ceil(turn / state.last)));
+  if (state.last < turn) await state.run();
   const times = [];
   const measured = [];
-  for (let i = 0; i < runs; i++) {
+  const end = performance.now() + turn;
+  for (let run = 0; run === 0 || (run < mostRuns && performance.now() < end); run++) {
     times.push(await time(state.run));
     if (state.inside) measured.push(await state.inside());
   }

@@ -1,6 +1,5 @@
 """PyTorch as a contender (see contenders.js): contender.py {eager,jit,bf16} NETWORK"""
 import json
-import math
 import os
 import sys
 import time
@@ -52,8 +51,10 @@ with torch.no_grad():
                 run()
             # What takes longer than a turn needs no run to warm up.
             if last.get(batch, 0) < turn:
-                last[batch] = run()
-            times = [run() for _ in range(min(most_runs, max(1, math.ceil(turn / last[batch]))))]
+                run()
+            times = [run()]
+            while len(times) < most_runs and sum(times) < turn:
+                times.append(run())
             last[batch] = times[-1]
             print(json.dumps({'times': times}), flush=True)
         except Exception as error:

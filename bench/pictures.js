@@ -4,8 +4,8 @@
 //     [--weights resnet50.pth] [--quantised resnet50-int8.residual]
 //
 // The folder's pictures are repeated until there are as many as asked for; each round does its share of them. Both sides
-// preprocess as torchvision does. Weights are random unless given, and so
-// are our scales in int8. Written to bench/results/pictures.json.
+// preprocess as torchvision does. Weights are random unless given, and so are our scales in int8. Written to
+// bench/results/pictures.json.
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';

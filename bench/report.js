@@ -19,6 +19,8 @@ if (found.length === 0) {
   process.exit(1);
 }
 
+/** What `residual bench --json` printed. */
+const alone = readResults('bench');
 const unique = (values) => [...new Set(values)];
 const { engines, pictures, neighbour } = results;
 const ours = engines?.rows.some(({ name }) => name === 'onednn f32') ? 'onednn' : 'onnx';
@@ -88,6 +90,28 @@ function convolutionsPart() {
     slow.length
       ? `Layers without a fast kernel: ${slow.map(({ network, name, slow }) => `${network} in ${name}: ${slow.length}`).join('; ')}.`
       : 'No layer of any of these runs on a plain kernel.',
+  ];
+}
+
+function peakPart() {
+  if (!alone) return ['Not measured: `residual bench --json > bench/results/bench.json`.'];
+  const columns = unique(alone.rows.map(({ engine, precision }) => `${engine} ${precision}`));
+  const share = (column, batch) =>
+    alone.rows.find((row) => `${row.engine} ${row.precision}` === column && row.batch === batch)?.shareOfPeak;
+  return [
+    markdown(
+      [alone.network, ...unique(alone.rows.map(({ batch }) => `batch ${batch}`))],
+      columns.map((column) => [
+        column,
+        ...unique(alone.rows.map(({ batch }) => batch)).map((batch) => ratio(share(column, batch))),
+      ]),
+    ),
+    `The peak is the fastest of two chains of 1×1 convolutions, by any engine: ${alone.peaks
+      .map(
+        ({ precision, engine, macsPerSecond }) =>
+          `${(macsPerSecond / 1e9).toFixed(0)} GMAC/s in ${precision} (${engine})`,
+      )
+      .join(', ')}. Winograd's algorithm does with fewer multiplications than are counted.`,
   ];
 }
 
@@ -176,6 +200,10 @@ ${[...plots, ...enginesPart()].join('\n\n')}
 ## A network's time over its convolutions alone
 
 ${convolutionsPart().join('\n\n')}
+
+## Share of this machine's peak
+
+${peakPart().join('\n\n')}
 
 ## From JPEG files to labels
 

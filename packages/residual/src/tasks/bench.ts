@@ -1,4 +1,4 @@
-import { chooseEngine, type Executable, engineReport, type Precision } from '../engines/index.js';
+import { chooseEngine, type Executable, type Precision, processor } from '../engines/index.js';
 import { noiseWeights } from '../engines/sketch.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
@@ -113,8 +113,8 @@ export async function bench(
   const { macs } = summary(resized).totals;
   const weights = model.weights === undefined ? noiseWeights(graph) : await weightsOf(model.weights);
   const network = { graph: resized, weights };
-  const { processor } = await engineReport();
-  const threads = options.threads ?? processor.cores;
+  const { model: processorName, cores } = await processor();
+  const threads = options.threads ?? cores;
 
   const contenders: Contender[] = [];
   const left: BenchReport['left'][number][] = [];
@@ -138,7 +138,7 @@ export async function bench(
       }
     const peaks = precisions.flatMap((precision) => peakOf(precision, contenders));
     const rows = contenders.flatMap((contender) => rowOf(contender, macs, peaks));
-    return { network: graph.name, size: [height, width], macs, processor: processor.model, threads, rows, left, peaks };
+    return { network: graph.name, size: [height, width], macs, processor: processorName, threads, rows, left, peaks };
   } finally {
     await Promise.all([...new Set(contenders.map(({ executable }) => executable))].map((one) => one.dispose()));
   }
@@ -236,8 +236,9 @@ const noiseInputs = ({ inputs }: Graph, batch?: number): Record<string, Tensor> 
 /** One run that is not counted, then some that are. */
 async function turn(contender: Contender, signal: AbortSignal | undefined): Promise<void> {
   const { executable, inputs, batch, outside, inside, convolutions } = contender;
-  let estimate = (await executable.measure(inputs, { signal })).run;
-  for (let run = 0; run < Math.min(mostRuns, Math.ceil(turnLength / estimate)); run++) {
+  await executable.measure(inputs, { signal });
+  const end = performance.now() + turnLength;
+  for (let run = 0; run === 0 || (run < mostRuns && performance.now() < end); run++) {
     if (batch !== undefined) {
       const start = performance.now();
       await executable.run(inputs, { signal });
@@ -245,7 +246,6 @@ async function turn(contender: Contender, signal: AbortSignal | undefined): Prom
     }
     const measured = await executable.measure(inputs, { signal });
     inside.push(measured.run);
-    estimate = Math.max(estimate, measured.run);
     if (measured.convolutions !== undefined) convolutions.push(measured.convolutions);
     contender.slow = measured.slow;
   }
