@@ -1,6 +1,6 @@
 import { ResidualError } from '../../errors.js';
 import { formatShape, type Shape, sizeOf } from '../../tensor.js';
-import { attributesOf, type MadeAttributes } from './attributes.js';
+import { attributesOf, type Context, type MadeAttributes } from './attributes.js';
 import { type Calls, check, dims, implemented, numbers } from './calls.js';
 import type { Argument, Attributes, DataType, Desc, Dnnl, Layout, Primitive } from './dnnl.js';
 import type { Native } from './native.js';
@@ -119,8 +119,8 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     !version.perPicturePostOps &&
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
-  const attributes = (given: Attributes = {}, grouped = false): MadeAttributes =>
-    attributesOf(given, { calls, version, grouped, md });
+  const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
+    attributesOf(given, { calls, version, md, ...more });
 
   return {
     describe,
@@ -141,7 +141,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     convolution(op) {
       if (misread(op)) return undefined;
       const [top, left, bottom, right] = op.padding;
-      return make(op, attributes(op, op.weights.shape.length > op.src.shape.length), (attr) =>
+      return make(op, attributes(op, { grouped: op.weights.shape.length > op.src.shape.length }), (attr) =>
         version.convolution(attr, {
           algorithm: numbers.convolution[op.algorithm],
           src: md(op.src),
@@ -190,10 +190,8 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     resampling: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
     reorder({ src, dst, scales, axis = [] }) {
-      const made = attributes();
       const mask = scales && scales.length > 1 ? [axis].flat().reduce((bits, i) => bits | (1 << i), 0) : 0;
-      const runtime = scales ? version.setReorderScales(made.handle, scales, mask) : [];
-      return make({ src, dst }, { ...made, runtime }, (attr) => {
+      return make({ src, dst }, attributes({}, { reorder: scales && { scales, mask } }), (attr) => {
         const status = calls.reorderCreate(calls.out, md(src), calls.engine, md(dst), calls.engine, attr);
         return implemented(status, 'dnnl_reorder_primitive_desc_create') ? calls.made() : undefined;
       });

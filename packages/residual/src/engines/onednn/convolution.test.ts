@@ -83,7 +83,7 @@ function compute(
   of: Case,
   dtype: 'f32' | 'bf16',
   layout: Layout,
-  options: Partial<Pick<Convolution, 'algorithm' | 'postOps'>> & { before?: Float32Array } = {},
+  options: Partial<Pick<Convolution, 'algorithm' | 'postOps' | 'fastMath'>> & { before?: Float32Array } = {},
 ) {
   const { x, w, b, dst, expected, weights, geometry } = prepare(of, dtype);
   const primitive = must(
@@ -95,6 +95,7 @@ function compute(
       algorithm: options.algorithm ?? 'direct',
       ...geometry,
       ...(options.postOps && { postOps: options.postOps }),
+      ...(options.fastMath && { fastMath: true }),
     }),
   );
   const to = options.before ? store(primitive.dst, options.before) : place(primitive.dst);
@@ -198,6 +199,13 @@ withLibrary('convolutions', () => {
       );
       expect(relativeError(fetch(to), wanted)).toBeLessThan(bound.f32);
     }
+  });
+
+  test('fast arithmetic in f32 only where it is asked for: nothing changes in version 2', () => {
+    const exact = compute(cases['three by three'], 'f32', 'channelsLast');
+    const fast = compute(cases['three by three'], 'f32', 'channelsLast', { fastMath: true });
+    const error = relativeError(fast.got, exact.expected);
+    expect(error).toBeLessThan(dnnl.major === 2 ? bound.f32 : 1e-2);
   });
 
   test('in several threads, as many as were set when the primitive was made', () => {
