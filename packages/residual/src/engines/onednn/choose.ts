@@ -24,20 +24,20 @@ export function chooseVariants(
   shapes: readonly Shape[],
   timings: Timings,
 ): Variant[] {
-  const options = candidates.map(({ job }) => (job ? variantsOf(dnnl, job, timings) : []));
-  const costs = (assignment: readonly Variant[]) => totalTime(candidates, shapes, assignment, timings);
+  const options = candidates.map(({ job }) => (job ? optionsOf(dnnl, job, timings) : []));
+  const costs = (assignment: readonly Option[]) => totalTime(candidates, shapes, assignment, timings);
   const groups = groupsOf(candidates);
 
-  let best: { assignment: Variant[]; cost: number } | undefined;
+  let best: { assignment: Option[]; cost: number } | undefined;
   for (const layout of ['channelsLast', 'blocked'] as const) {
-    const assignment = options.map((of, i) => fastest(of, layout, candidates[i].job, timings));
+    const assignment = options.map((of) => fastest(of, layout));
     let cost = costs(assignment);
     for (let changed = true; changed; ) {
       changed = false;
       for (const group of groups)
         for (const to of ['channelsLast', 'blocked'] as const) {
           const tried = [...assignment];
-          for (const i of group) tried[i] = fastest(options[i], to, candidates[i].job, timings);
+          for (const i of group) tried[i] = fastest(options[i], to);
           const time = costs(tried);
           if (time >= cost * 0.9999) continue;
           cost = time;
@@ -47,25 +47,27 @@ export function chooseVariants(
     }
     if (best === undefined || cost < best.cost) best = { assignment, cost };
   }
-  return (best as { assignment: Variant[] }).assignment;
+  return (best as { assignment: Option[] }).assignment;
+}
+
+/** A way to compute a convolution and its time, ms. */
+interface Option extends Variant {
+  readonly time: number;
 }
 
 /** The ways the library can compute a job. */
-function variantsOf(dnnl: Dnnl, job: Job, timings: Timings): Variant[] {
-  const all: Variant[] = [direct];
-  // Kernels of 8 bits are for channels that lie together.
-  if (job.types.src === 'f32' || job.types.src === 'bf16') all.push({ layout: 'blocked', algorithm: 'direct' });
+function optionsOf(dnnl: Dnnl, job: Job, timings: Timings): Option[] {
+  const all: Variant[] = [direct, { layout: 'blocked', algorithm: 'direct' }];
   if (dnnl.major === 2 && isWinograd(job)) all.push({ layout: 'blocked', algorithm: 'winograd' });
-  const able = all.filter((variant) => timings.convolution(job, variant) < Number.POSITIVE_INFINITY);
-  return able.length ? able : [direct];
+  const times = timings.convolutions(job, all);
+  return all.map((variant, i) => ({ ...variant, time: times[i] })).filter(({ time }) => Number.isFinite(time));
 }
 
 /** The fastest of a layout; of any where it has none of that. */
-function fastest(variants: readonly Variant[], layout: Variant['layout'], job: Job | undefined, timings: Timings) {
-  if (job === undefined || variants.length === 0) return direct;
-  const of = variants.filter((variant) => variant.layout === layout);
-  const time = (variant: Variant) => timings.convolution(job, variant);
-  return (of.length ? of : variants).reduce((a, b) => (time(b) < time(a) ? b : a));
+function fastest(options: readonly Option[], layout: Variant['layout']): Option {
+  const of = options.filter((option) => option.layout === layout);
+  const among = of.length ? of : options;
+  return among.reduce((a, b) => (b.time < a.time ? b : a), among[0] ?? { ...direct, time: 0 });
 }
 
 /** What is changed together: each convolution, each residual block, each picture size, and all. */
@@ -83,7 +85,7 @@ function groupsOf(candidates: readonly Candidate[]): number[][] {
 function totalTime(
   candidates: readonly Candidate[],
   shapes: readonly Shape[],
-  assignment: readonly Variant[],
+  assignment: readonly Option[],
   timings: Timings,
 ): number {
   let total = 0;
@@ -105,7 +107,7 @@ function totalTime(
     if (job) {
       layout = assignment[i].layout;
       need(first, sourceLayout(job, assignment[i]));
-      total += timings.convolution(job, assignment[i]);
+      total += assignment[i].time;
     } else {
       const given = homes.get(first) ?? 'plain';
       layout = fixed ?? (given === 'plain' ? 'channelsLast' : given);

@@ -126,7 +126,12 @@ function makePlan(
   const variants = candidates.map(() => direct);
   if (!deterministic && precision !== 'int8') {
     const { measured, save } = timesOf(dnnl, threads);
-    variants.splice(0, variants.length, ...chooseVariants(dnnl, candidates, shapes, measureTimings(dnnl, measured)));
+    const timings = measureTimings(dnnl, measured);
+    try {
+      variants.splice(0, variants.length, ...chooseVariants(dnnl, candidates, shapes, timings));
+    } finally {
+      timings.done();
+    }
     save();
   }
 
