@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -113,11 +113,11 @@ withLibrary('the library', () => {
   const compute = `
     const { openDnnl } = await import(${JSON.stringify(library)});
     const d = openDnnl();
-    const desc = d.describe([8, 64, 64, 64], 'f32', 'channelsLast');
+    const desc = d.describe([2, 64, 64, 64], 'f32', 'channelsLast');
     const relu = d.eltwise({ src: desc, dst: desc, kind: 'relu' });
     const memory = d.memory(desc, d.allocate(desc.bytes));
     const list = d.arguments([[1, memory], [17, memory]]);
-    for (let i = 0; i < 50; i++) d.execute(relu.handle, list);
+    for (let i = 0; i < 5; i++) d.execute(relu.handle, list);
     d.wait();`;
   const inWorker = (then: string, ending: string): string => `
     import { Worker } from 'node:worker_threads';
@@ -131,6 +131,15 @@ withLibrary('the library', () => {
   const node = process.execPath.includes('ld-linux') ? 'node' : process.execPath;
   const output = (source: string): string =>
     execFileSync(node, ['--input-type=module', '-e', source], { encoding: 'utf8' });
+
+  test('a program that used it ends as it wants to', () => {
+    const ended = (then: string) => {
+      const { status, signal } = spawnSync(node, ['--input-type=module', '-e', compute + then], { encoding: 'utf8' });
+      return { status, signal };
+    };
+    expect(ended('process.exit(3);')).toEqual({ status: 3, signal: null });
+    expect(ended("throw new Error('on purpose');")).toEqual({ status: 1, signal: null });
+  });
 
   test('a program that used it ends well: by itself, and after its worker ended or was terminated', () => {
     expect(output(`${compute} process.stdout.write('done');`)).toBe('done');
