@@ -147,9 +147,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     destroyMemory,
 
     convolution(op) {
-      if (misread(op)) return undefined;
+      const grouped = op.weights.shape.length > op.src.shape.length;
+      const sides = op.padding[0] + op.padding[2] === 0 && op.padding[1] + op.padding[3] > 0;
+      if (misread(op) || (!version.sidePadding8 && op.src.dtype === 's8' && grouped && sides)) return undefined;
       const [top, left, bottom, right] = op.padding;
-      return make(op, attributes(op, { grouped: op.weights.shape.length > op.src.shape.length }), (attr) =>
+      return make(op, attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
           algorithm: numbers.convolution[op.algorithm],
           src: md(op.src),
