@@ -50,7 +50,10 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
     return convolve({ ...site, variant: { layout: 'channelsLast', algorithm: 'direct' } }, attributes);
   }
   const constants: Argument[] = [
-    [argument.weights, weights.pack(weight, weightShape(job), primitive.weights, scales?.weights)],
+    [
+      argument.weights,
+      weights.pack(weight, weightShape(job), primitive.weights, scales?.weights, variant.algorithm === 'winograd'),
+    ],
     ...biasArgument(site, bias, primitive),
   ];
   draft.emit(
