@@ -113,19 +113,19 @@ function keep(
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
   async function given<T>(
     inputs: Inputs,
-    call: (sent: Inputs, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
+    call: (sent: Inputs, weights: Weights | undefined, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
   ): Promise<T> {
     if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
     checkInputs(graph, inputs);
     let [sent, transfer] = copied(inputs);
+    let weights: Weights | undefined;
     for (;;) {
       // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
       let { sent: told, done } = compiled();
       for (; !done; { sent: told, done } = compiled()) await told;
-      const [found] = await Promise.all([call(sent, transfer), done]);
+      const [found] = await Promise.all([call(sent, weights, transfer), done]);
       if ('answer' in found) return found.answer;
-      const weights = sharedWeights(graph, await weightsOf(source), eightBits);
-      await worker.call('supply', [id, weights]);
+      weights = sharedWeights(graph, await weightsOf(source), eightBits);
       sent = found.again;
       transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
     }
@@ -138,9 +138,9 @@ function keep(
       await begun.done;
     },
     run: (inputs, { signal } = {}) =>
-      given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
+      given(inputs, (sent, weights, transfer) => worker.call('run', [id, sent, weights], { transfer, signal })),
     measure: (inputs, { signal } = {}) =>
-      given(inputs, (sent, transfer) => worker.call('measure', [id, sent], { transfer, signal })),
+      given(inputs, (sent, weights, transfer) => worker.call('measure', [id, sent, weights], { transfer, signal })),
     async dispose() {
       if (disposed) return;
       disposed = true;

@@ -134,7 +134,7 @@ export interface Dnnl {
     readonly vnni: boolean;
     readonly amx: boolean;
   };
-  /** For primitives made from now on; a primitive keeps the number it was made with. */
+  /** Before primitives are made, and to the same number before they run. */
   setThreads(threads: number): void;
 
   describe(shape: Shape, dtype: DataType, layout: Layout): Desc;

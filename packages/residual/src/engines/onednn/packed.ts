@@ -78,13 +78,19 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
       const { data } = tensorOf(name);
       const address = dnnl.allocate(as.bytes);
       const memory = dnnl.memory(as, address);
-      kept.set(name, [...all, { as, divisors, memory, address }]);
-      if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
-        const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
-        const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
-        if (!reorder(dnnl, multiplied.data, shape, as, memory))
-          throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
+      try {
+        if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
+          const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
+          const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
+          if (!reorder(dnnl, multiplied.data, shape, as, memory))
+            throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
+        }
+      } catch (error) {
+        dnnl.destroyMemory(memory);
+        dnnl.free(address);
+        throw error;
       }
+      kept.set(name, [...all, { as, divisors, memory, address }]);
       return memory;
     },
     largest(name) {
