@@ -88,6 +88,7 @@ function keep(
   const eightBits: ReadonlySet<string> =
     quantisation && takesEightBits.includes(engine) ? weightsOfEightBits(graph, quantisation) : new Set();
   let compilation: Compilation | undefined;
+  const running = new Set<Promise<unknown>>();
   let disposed = false;
 
   /** The compilation in the worker there is now. `done` is there once the worker has been told. */
@@ -110,11 +111,18 @@ function keep(
     return begun;
   }
 
+  type Call<T> = (sent: Inputs, weights: Weights | undefined, transfer: ArrayBuffer[]) => Promise<Answer<T>>;
+
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
-  async function given<T>(
-    inputs: Inputs,
-    call: (sent: Inputs, weights: Weights | undefined, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
-  ): Promise<T> {
+  function given<T>(inputs: Inputs, call: Call<T>): Promise<T> {
+    const answer = ask(inputs, call);
+    running.add(answer);
+    const done = () => void running.delete(answer);
+    answer.then(done, done);
+    return answer;
+  }
+
+  async function ask<T>(inputs: Inputs, call: Call<T>): Promise<T> {
     if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
     checkInputs(graph, inputs);
     let [sent, transfer] = copied(inputs);
@@ -144,6 +152,8 @@ function keep(
     async dispose() {
       if (disposed) return;
       disposed = true;
+      // One may be about to come back with weights that it was asked for.
+      await Promise.allSettled(running);
       // What is still being read is compiled first, and freed then.
       if (compilation && !compilation.done) await compilation.sent.catch(() => {});
       if (compilation?.losses === worker.losses()) await worker.call('dispose', [id]);
