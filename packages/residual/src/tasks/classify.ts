@@ -69,8 +69,9 @@ async function* each(
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
   checkOptions(model, options);
-  prepareAhead(model);
   const { batch, signal } = options;
+  const many = batch ?? (Array.isArray(pictures) && pictures.length >= decodedTogether ? decodedTogether : 1);
+  prepareAhead(model, many);
   const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
   const running: Promise<Row[]>[] = [];
   const coming = groups(pictures, size);
@@ -89,7 +90,7 @@ async function* each(
         if (!group || group.done) break;
         next = ask();
         const { length } = group.value;
-        const together = batch ?? (length === decodedTogether ? length : 1);
+        const together = batch ?? Math.max(many, length === decodedTogether ? length : 1);
         const begun = classifyGroup(model, group.value, { ...options, batch: together });
         begun.catch(() => {});
         running.push(begun);
@@ -139,7 +140,7 @@ async function classifyGroup(
   const batches = bySize(good).flatMap((alike) => slices(alike, options.batch));
   await Promise.all(
     batches.map(async (together) => {
-      const output = await scores(model, toTensor(together), options);
+      const output = await scores(model, toTensor(together, options.batch), options);
       together.forEach((input, row) => {
         places.set(input, { output, row });
       });
@@ -240,11 +241,13 @@ const slices = <T>(items: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 /** Prepared pictures of one size, `[N, 3, H, W]`. */
-function toTensor(inputs: readonly Prepared[]): Tensor {
+function toTensor(inputs: readonly Prepared[], batch = 1): Tensor {
   const [{ input, height, width }] = inputs;
-  const shape = [inputs.length, input.length / (height * width), height, width];
-  if (inputs.length === 1) return { dtype: 'float32', shape, data: input };
-  const data = new Float32Array(inputs.length * input.length);
+  // A batch that is almost full is filled with black: no plan need be made for its size.
+  const count = inputs.length > batch / 2 ? Math.max(batch, inputs.length) : inputs.length;
+  const shape = [count, input.length / (height * width), height, width];
+  if (count === 1) return { dtype: 'float32', shape, data: input };
+  const data = new Float32Array(count * input.length);
   inputs.forEach((one, i) => {
     data.set(one.input, i * input.length);
   });
@@ -252,7 +255,7 @@ function toTensor(inputs: readonly Prepared[]): Tensor {
 }
 
 /** The network is compiled while the first picture is decoded; a failure comes back at the first prediction. */
-const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
+const prepareAhead = (model: Model, batch = 1): void => void model.prepare({ batch }).catch(() => {});
 
 /** @throws ARGUMENT */
 function checkOptions(model: Model, options: ClassifyOptions & { batch?: number }): void {
