@@ -105,7 +105,8 @@ async function throughFile(
     // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
     const own = !checkpoint.network && found.record?.dialect === ownSpelling;
     const spelling = own ? ownSpelling : checkpoint.network ? undefined : found.naming?.dialect;
-    const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
+    const family = found.architecture !== undefined || format === 'keras';
+    const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
     const alike = wanted === spelling && !checkpoint.network && canStand(checkpoint, format, found);
     if (!alike) {
       const notes = lost(checkpoint, found, format);

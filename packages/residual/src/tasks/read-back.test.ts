@@ -145,6 +145,16 @@ describe('Keras’ networks', () => {
     expect(Object.keys(await contents(at('k-copy.h5')))).toEqual(Object.keys(await contents(at('k.h5'))));
   });
 
+  test('a record with the layers of a member of the family, and not its settings, is known for it', async () => {
+    await using model = await load(await keras(1.001e-5, 'settings.residual'));
+    const { config: _, ...record } = model.record;
+    await save({ graph: model.graph, record, weights: await model.weights() }, at('layers.residual'));
+    await convert(at('settings.residual'), at('settings.h5'));
+    await convert(at('layers.residual'), at('layers.h5'), { dialect: 'keras' });
+    expect(await contents(at('layers.h5'))).toEqual(await contents(at('settings.h5')));
+    expect(await cannotMislead(at('layers.residual'), 'layers-copy')).toMatchObject({ refused: [] });
+  });
+
   test('one with another epsilon has no file of names alone', async () => {
     const source = await keras(1e-3, 'k3.residual');
     expect(await cannotMislead(source, 'k3-copy')).toMatchObject({ refused: ['pth', 'h5'] });
