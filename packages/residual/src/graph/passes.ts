@@ -119,7 +119,7 @@ export function planFolding(graph: Graph, weights: Weights): Folding {
 }
 
 /** A weight with row `c` (all that makes output channel `c`) times `scale[c]`. */
-export function scaled({ shape, data: from }: Tensor, scale: Float64Array): Tensor {
+export function scaled({ shape, data: from }: Tensor, scale: Float64Array | Float32Array): Tensor {
   const data = sharedFloats(from.length);
   const row = from.length / scale.length;
   for (let c = 0; c < scale.length; c++) {

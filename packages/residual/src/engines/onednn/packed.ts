@@ -1,3 +1,4 @@
+import { ResidualError } from '../../errors.js';
 import { type Folding, scaled } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import { WeightsNeeded } from '../backend.js';
@@ -25,9 +26,10 @@ export interface PackedWeights {
    * leaves to it.
    * @param shape how the library reads the plain numbers: `[G, O/G, I/G, H, W]` for a grouped convolution.
    * @param scales what a number of an output channel is divided by.
+   * @param transformed for Winograd's algorithm: version 2 lays such weights out without dividing, and says nothing.
    * @throws WeightsNeeded when it is not packed so yet and the plain numbers were let go.
    */
-  pack(name: string, shape: Shape, as: Desc, scales?: Float32Array): bigint;
+  pack(name: string, shape: Shape, as: Desc, scales?: Float32Array, transformed?: boolean): bigint;
   /** The plain numbers, BatchNorm folded in. @throws WeightsNeeded */
   plain(name: string): Float32Array;
   /** The largest magnitude of each output channel of a weight. @throws WeightsNeeded */
@@ -66,7 +68,7 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
 
   return {
     plain,
-    pack(name, shape, as, scales) {
+    pack(name, shape, as, scales, transformed = false) {
       const { kept } = constants.has(name) || changed.has(name) ? own : shared;
       const factor = factors.get(name);
       const divisors = factor ? Float32Array.from(factor, (by, c) => (scales?.[c] ?? 1) / by) : scales;
@@ -77,9 +79,12 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
       const address = dnnl.allocate(as.bytes);
       const memory = dnnl.memory(as, address);
       kept.set(name, [...all, { as, divisors, memory, address }]);
-      // Not every layout can be reached and multiplied for in one go: Winograd's cannot.
-      if (!reorder(dnnl, data, shape, as, memory, divisors))
-        reorder(dnnl, scaled({ dtype: 'float32', shape, data }, multipliers(divisors, shape)).data, shape, as, memory);
+      if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
+        const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
+        const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
+        if (!reorder(dnnl, multiplied.data, shape, as, memory))
+          throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
+      }
       return memory;
     },
     largest(name) {
@@ -121,9 +126,6 @@ function free(dnnl: Dnnl, { kept }: PackedStore): void {
   }
   kept.clear();
 }
-
-const multipliers = (divisors: Float32Array | undefined, [channels]: Shape): Float64Array =>
-  Float64Array.from({ length: divisors?.length ?? channels }, (_, c) => 1 / (divisors?.[c] ?? 1));
 
 /** Writes plain numbers into `memory`, in its layout and kind of numbers; false where the library cannot. */
 function reorder(

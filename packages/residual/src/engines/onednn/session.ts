@@ -3,14 +3,14 @@ import { type Graph, inferShapes } from '../../graph/graph.js';
 import { planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
-import { type Candidate, chooseVariants } from './choose.js';
-import { direct, jobOf } from './convolve.js';
+import { chooseVariants } from './choose.js';
+import { candidatesOf, compilePlan } from './compile.js';
+import { direct } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
 import { openDnnl } from './library.js';
-import { lower } from './lower.js';
-import { type PackedStore, packWeights } from './packed.js';
-import { buildPlan, type Plan } from './plan.js';
+import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
+import type { Plan } from './plan.js';
 import { type Remembered, remember } from './remember.js';
 import { measureTimings } from './timings.js';
 
@@ -102,55 +102,21 @@ function makePlan(
   graph: Graph,
   steps: readonly Step[],
   shapes: readonly Shape[],
-  packed: ReturnType<typeof packWeights>,
+  packed: PackedWeights,
   { threads = processor().cores, precision = 'f32', quantisation, deterministic = false }: BackendOptions,
 ): Plan {
   dnnl.setThreads(threads);
   const dtype = precision === 'bf16' ? 'bf16' : 'f32';
-  const names = new Map(graph.parameters.map(({ value, name }) => [value, name]));
-  const layers = new Map([
-    ...graph.inputs.map(({ value, name }) => [value, name] as const),
-    ...steps.map((step) => [step.output, step.name] as const),
-  ]);
-  const candidates = steps.map((step): Candidate => {
-    const { node, relu, residual } = step;
-    if (node.op !== 'conv2d') return { step };
-    const job = jobOf(node.attributes, shapes[node.inputs[0]], shapes[node.outputs[0]], {
-      bias: node.inputs.length > 2,
-      residual: residual === undefined ? undefined : dtype,
-      relu,
-      types: { src: dtype, weights: dtype, dst: dtype },
-    });
-    return { step, job };
-  });
-  const variants = candidates.map(() => direct);
-  if (!deterministic && precision !== 'int8') {
-    const { measured, save } = timesOf(dnnl, threads);
-    const timings = measureTimings(dnnl, measured);
-    try {
-      variants.splice(0, variants.length, ...chooseVariants(dnnl, candidates, shapes, timings));
-    } finally {
-      timings.done();
-    }
+  const network = { graph, steps, shapes, dtype, quantisation } as const;
+  // Kernels of 8 bits are for channels that lie together.
+  if (deterministic || precision === 'int8') return compilePlan(dnnl, network, packed, () => direct);
+  const { measured, save } = timesOf(dnnl, threads);
+  const timings = measureTimings(dnnl, measured);
+  try {
+    const variants = chooseVariants(dnnl, candidatesOf(network), shapes, timings);
     save();
+    return compilePlan(dnnl, network, packed, (step) => variants[step]);
+  } finally {
+    timings.done();
   }
-
-  return buildPlan(dnnl, graph, steps, shapes, packed, { dtype, quantisation }, (draft, step, index) =>
-    lower({
-      draft,
-      step,
-      index,
-      shapes: step.node.inputs.map((value) => shapes[value]),
-      shape: shapes[step.node.outputs[0]],
-      parameters: step.node.inputs.flatMap((value) => names.get(value) ?? []),
-      variant: variants[index],
-      scaleOf(value) {
-        if (quantisation === undefined) return undefined;
-        const place = draft.known(value);
-        const dtype = place?.desc.dtype;
-        if (place && (dtype === 'u8' || dtype === 's8')) return { scale: place.scale, dtype };
-        return quantisation.activations[layers.get(value) ?? ''];
-      },
-    }),
-  );
 }

@@ -1,0 +1,67 @@
+import type { Graph } from '../../graph/graph.js';
+import type { Quantisation } from '../../graph/quantisation.js';
+import type { Shape } from '../../tensor.js';
+import type { Candidate } from './choose.js';
+import { jobOf, type Variant } from './convolve.js';
+import type { Dnnl } from './dnnl.js';
+import type { Step } from './fuse.js';
+import { lower } from './lower.js';
+import type { PackedWeights } from './packed.js';
+import { buildPlan, type Plan } from './plan.js';
+
+/** A network at given shapes, ready to be put into calls. */
+export interface Sized {
+  /** With its BatchNorms folded. */
+  readonly graph: Graph;
+  readonly steps: readonly Step[];
+  /** Of every value. */
+  readonly shapes: readonly Shape[];
+  readonly dtype: 'f32' | 'bf16';
+  readonly quantisation?: Quantisation | undefined;
+}
+
+/** What there is to choose for each step. */
+export const candidatesOf = ({ steps, shapes, dtype }: Sized): Candidate[] =>
+  steps.map((step) => {
+    const { node, relu, residual } = step;
+    if (node.op !== 'conv2d') return { step };
+    const job = jobOf(node.attributes, shapes[node.inputs[0]], shapes[node.outputs[0]], {
+      bias: node.inputs.length > 2,
+      residual: residual === undefined ? undefined : dtype,
+      relu,
+      types: { src: dtype, weights: dtype, dst: dtype },
+    });
+    return { step, job };
+  });
+
+/** @param variantOf how the convolution of a step is computed, by the step's position. */
+export function compilePlan(
+  dnnl: Dnnl,
+  { graph, steps, shapes, dtype, quantisation }: Sized,
+  packed: PackedWeights,
+  variantOf: (step: number) => Variant,
+): Plan {
+  const parameters = new Map(graph.parameters.map(({ value, name }) => [value, name]));
+  const layers = new Map([
+    ...graph.inputs.map(({ value, name }) => [value, name] as const),
+    ...steps.map((step) => [step.output, step.name] as const),
+  ]);
+  return buildPlan(dnnl, graph, steps, shapes, packed, { dtype, quantisation }, (draft, step, index) =>
+    lower({
+      draft,
+      step,
+      index,
+      shapes: step.node.inputs.map((value) => shapes[value]),
+      shape: shapes[step.node.outputs[0]],
+      parameters: step.node.inputs.flatMap((value) => parameters.get(value) ?? []),
+      variant: variantOf(index),
+      scaleOf(value) {
+        if (quantisation === undefined) return undefined;
+        const place = draft.known(value);
+        const dtype = place?.desc.dtype;
+        if (place && (dtype === 'u8' || dtype === 's8')) return { scale: place.scale, dtype };
+        return quantisation.activations[layers.get(value) ?? ''];
+      },
+    }),
+  );
+}
