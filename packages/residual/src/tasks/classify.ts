@@ -6,7 +6,7 @@ import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { headWeights } from '../weights/head.js';
 import type { Model } from './model.js';
-import { list, outputsOf } from './network.js';
+import { endsInSigmoid, list, outputsOf } from './network.js';
 
 /** One class and how sure the model is of it. */
 export interface Prediction {
@@ -229,6 +229,12 @@ function checkOptions(model: Model, options: ClassifyOptions & { batch?: number 
 
 function requireClassifier(model: Model): void {
   if (outputsOf(model.graph) !== undefined) return;
+  if (endsInSigmoid(model.graph))
+    throw new ResidualError(
+      'CLASSES',
+      `${model.name} is no classifier of one class among many: its outputs stand each for itself (sigmoid); model.predict gives them`,
+      { model: model.name },
+    );
   const head = headWeights(model.report?.unexpected ?? []);
   const advice = head.length
     ? `its file's ${list(head)} may be a head of its own: build the network with it and pass it as architecture`

@@ -37,7 +37,7 @@ export function outputCause(
         ),
       },
     });
-    const once = overRows(base);
+    const once = softmaxOfRows(base);
     if (relativeError(once, other) <= tolerance) {
       const already = isShare(base);
       const finding: Finding = already
@@ -45,7 +45,7 @@ export function outputCause(
         : { id: 'softmax', base: 'logits', other: 'probabilities' };
       return found(once, finding, (t) => t);
     }
-    const twice = overRows(once);
+    const twice = softmaxOfRows(once);
     if (!isShare(base) && relativeError(twice, other) <= tolerance)
       return found(twice, { id: 'softmax', base: 'logits', other: 'softmax applied twice' }, (t) => t);
   }
@@ -81,8 +81,9 @@ export function outputCause(
 
 const logarithms = (t: Tensor): Tensor => ({ ...t, data: t.data.map((x) => Math.log(Math.max(x, 1e-30))) });
 
-function overRows({ shape, data }: Tensor): Tensor {
-  const classes = shape[1];
+/** The softmax of each row of `[N, classes]`, or of `[classes]`. */
+export function softmaxOfRows({ shape, data }: Tensor): Tensor {
+  const classes = shape.at(-1) as number;
   const out = new Float32Array(data.length);
   for (let row = 0; row < data.length; row += classes) out.set(softmax(data.subarray(row, row + classes)), row);
   return { dtype: 'float32', shape, data: out };

@@ -1,12 +1,13 @@
 import { decode } from '#decode';
 import { ResidualError } from '../errors.js';
+import { freeFrom, type Graph, type Node } from '../graph/graph.js';
 import { applyPlan, decodingOf, withDecoding } from '../image/apply.js';
 import type { Decoded, PictureInput } from '../image/pixels.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import type { Tensor } from '../tensor.js';
-import type { ComparedSide } from './compare.js';
+import type { ComparedSide, Comparison } from './compare.js';
 import { evaluate, type Net } from './compare-network.js';
-import { type Recording, readRecording } from './compare-recorded.js';
+import { endInSoftmax, type Recording, readRecording } from './compare-recorded.js';
 import type { Stop } from './compare-search.js';
 import { matchPoints, pointsOf, type Station, station, type Values } from './compare-stations.js';
 import type { Model } from './model.js';
@@ -67,6 +68,28 @@ function prepared(decoded: Decodings, plan: Plan): { input: Tensor; pictures: Ma
   return { pictures, input: { dtype: 'float32', shape: [1, 3, height, width], data: applied.input } };
 }
 
+/** Where one side has probabilities, those that the other's logits come to. */
+export function withProbabilities([a, b]: readonly [Side, Side]): readonly [Side, Side] {
+  const has = ({ net, recording }: Side, name: string) =>
+    recording ? recording.names.has(name) : (net?.graph.outputs.some((output) => output.name === name) ?? false);
+  const recorded = [a, b].some(({ recording }) => recording?.names.has('probabilities'));
+  const added = (side: Side): Side => {
+    if (!recorded || has(side, 'probabilities') || !has(side, 'logits')) return side;
+    const { net, recording } = side;
+    if (recording) return { ...side, recording: endInSoftmax(recording) };
+    return net ? { ...side, net: { ...net, graph: softmaxAfterLogits(net.graph) } } : side;
+  };
+  return [added(a), added(b)];
+}
+
+function softmaxAfterLogits(graph: Graph): Graph {
+  const logits = graph.outputs.find(({ name }) => name === 'logits')?.value as number;
+  const value = freeFrom(graph);
+  const softmax: Node = { op: 'softmax', name: 'probabilities', inputs: [logits], outputs: [value], attributes: {} };
+  const outputs = [...graph.outputs, { name: 'probabilities', value }];
+  return { ...graph, nodes: [...graph.nodes, softmax], outputs };
+}
+
 /** A side without an input of its own takes the other's. @throws ARGUMENT when neither has one. */
 export function lendInputs([a, b]: readonly [Side, Side]): void {
   const any = a.input ?? b.input;
@@ -96,6 +119,26 @@ export function stopsOf([a, b]: readonly [Side, Side]): Stop[] {
     const found = [name, ...aliases].find((alias) => recording?.names.has(alias));
     return found === undefined ? [] : [{ name, coarse: false, [a.net ? 'a' : 'b']: value }];
   });
+}
+
+/** Recorded tensors for which the other side has no station, and which are no copies of ones that were compared. */
+export async function leftOut(sides: readonly [Side, Side], line: readonly Stop[]): Promise<Comparison['leftOut']> {
+  const compared = new Set(line.map(({ name }) => name));
+  const names = async ({ recording }: Side, other: Side): Promise<string[]> => {
+    if (!recording) return [];
+    const seen = await Promise.all([...compared].map((name) => recording.read(name, undefined)));
+    const rest = [...recording.pictures.keys()].filter((name) => !other.pictures.has(name));
+    for (const name of recording.names) {
+      if (compared.has(name)) continue;
+      const { data } = await recording.read(name, undefined);
+      // Hooks on a module and on its last layer record the same twice.
+      if (!seen.some((one) => one.data.length === data.length && one.data.every((x, i) => Object.is(x, data[i]))))
+        rest.push(name);
+    }
+    return rest;
+  };
+  const [a, b] = [await names(sides[0], sides[1]), await names(sides[1], sides[0])];
+  return a.length || b.length ? { a, b } : undefined;
 }
 
 export type SideValues = Record<'a' | 'b', { net?: Net | undefined; input: Tensor; values: Map<string, Tensor> }>;

@@ -10,12 +10,14 @@ import { explainNetworks, refine, type Stop, type Task } from './compare-search.
 import {
   bothDecodings,
   layerValues,
+  leftOut,
   lendInputs,
   open,
   pictureStations,
   type Side,
   type SideValues,
   stopsOf,
+  withProbabilities,
 } from './compare-sides.js';
 import { type Station, station } from './compare-stations.js';
 import { networkCauses } from './compare-words.js';
@@ -77,6 +79,8 @@ export interface Comparison {
   readonly parts?: number;
   /** Where the inputs part: the stations behind, both sides given one and the same input. */
   readonly sameInput?: readonly Station[];
+  /** Names of recorded tensors that took no part, because the other side has nothing of that name. */
+  readonly leftOut?: { readonly a: readonly string[]; readonly b: readonly string[] };
   /** In the order of where they act; empty when nothing parts, or nothing known explains it. */
   readonly causes: readonly Cause[];
   /** The best class of each side, where both end in a classifier. */
@@ -103,7 +107,7 @@ export async function compare(
   if (!(tolerance >= 0 && tolerance < 1))
     throw new ResidualError('ARGUMENT', `expected a number from 0 to below 1 for tolerance but received ${tolerance}`);
   const decoded = picture === undefined ? undefined : await bothDecodings(picture);
-  const sides = [await open(a, decoded), await open(b, decoded)] as const;
+  const sides = withProbabilities([await open(a, decoded), await open(b, decoded)]);
   lendInputs(sides);
   const task = { tolerance, signal };
 
@@ -120,7 +124,7 @@ export async function compare(
   if (!stations.length)
     throw new ResidualError(
       'ARGUMENT',
-      'the two sides have no station in common: no input and no layer of one name; name recorded tensors input, stem, layer1 … layer4, pooled, logits',
+      'the two sides have no station in common: no input and no layer of one name; name recorded tensors input, stem, layer1 … layer4, pooled, logits, probabilities',
     );
 
   // Networks are judged on one input, or else everything behind a difference of the inputs would seem to differ.
@@ -132,11 +136,13 @@ export async function compare(
   ];
   const parts = stations.findIndex((one) => one.parts);
   const answers = answersOf(sides, own);
+  const rest = await leftOut(sides, line);
   return {
     tolerance,
     stations,
     ...(parts < 0 ? {} : { parts }),
     ...(inputsPart && shared ? { sameInput: layerStations(shared, line, tolerance) } : {}),
+    ...(rest ? { leftOut: rest } : {}),
     causes,
     ...(answers ? { answers } : {}),
   };
