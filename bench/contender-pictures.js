@@ -11,18 +11,10 @@ const [kind, ...args] = process.argv.slice(2);
 const top = 5;
 
 async function residual(engine, precision, batch) {
-  const { classify, createModel } = await import('../packages/residual/dist/index.js');
-  const { foldBatchNorm } = await import('../packages/residual/dist/graph/passes.js');
-  const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
-  const { graph, weights, record } = await pictureModel();
-  const eight = precision === 'int8' ? { quantisation: anyScales(foldBatchNorm(graph, weights).graph) } : {};
-  const model = createModel(graph, record, {
-    engine,
-    precision,
-    weights,
-    threads: Number(process.env.THREADS),
-    ...eight,
-  });
+  const { classify, createModel, load } = await import('../packages/residual/dist/index.js');
+  const settings = { engine, precision, threads: Number(process.env.THREADS) };
+  const quantised = precision === 'int8' ? process.env.RESNET50_INT8 : undefined;
+  const model = quantised ? await load(quantised, settings) : await ofFloats(createModel, settings);
   await model.prepare();
   return {
     runtime: `residual, engine ${engine}`,
@@ -35,6 +27,15 @@ async function residual(engine, precision, batch) {
       return found;
     },
   };
+}
+
+async function ofFloats(createModel, settings) {
+  const { graph, weights, record } = await pictureModel();
+  if (settings.precision !== 'int8') return createModel(graph, record, { ...settings, weights });
+  const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
+  const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
+  const quantisation = anyScales(planFolding(graph, weights).graph);
+  return createModel(graph, { ...record, quantisation }, { ...settings, weights });
 }
 
 /** As its documentation shows: a pipeline that is given files, one by one or some together. */

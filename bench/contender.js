@@ -19,12 +19,12 @@ const kinds = { residual, ort, 'ort-web': ortWeb, tfjs };
 async function residual(engine, precision, name) {
   const { chooseEngine } = await import('../packages/residual/dist/engines/index.js');
   const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
-  const { foldBatchNorm } = await import('../packages/residual/dist/graph/passes.js');
+  const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
   const { graph, weights } = await build(name);
   const chosen = chooseEngine(engine);
   const found = await chosen.available();
   if (!found.ok) throw new Error(found.reason);
-  const eight = precision === 'int8' ? { quantisation: anyScales(foldBatchNorm(graph, weights).graph) } : {};
+  const eight = precision === 'int8' ? { quantisation: anyScales(planFolding(graph, weights).graph) } : {};
   const executable = await chosen.compile(graph, { weights, threads, precision, ...eight });
   return {
     runtime: found.runtime,
@@ -73,24 +73,31 @@ const reply = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
 const prepared = new Map();
 const mostRuns = 20;
 
+async function time(work) {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
 async function turn(contender, { batch, turn }) {
-  if (!prepared.has(batch)) prepared.set(batch, await contender.prepare(batch));
-  const { run, inside } = prepared.get(batch);
-  const time = async (work) => {
-    const start = performance.now();
-    await work();
-    return performance.now() - start;
-  };
-  // The first run of all compiles; the one after it tells how many fit.
-  await run();
-  const runs = Math.min(mostRuns, Math.max(1, Math.ceil(turn / (await time(run)))));
+  if (!prepared.has(batch)) {
+    const made = await contender.prepare(batch);
+    // The first run of all compiles.
+    await made.run();
+    prepared.set(batch, { ...made, last: 0 });
+  }
+  const state = prepared.get(batch);
+  // What takes longer than a turn needs no run to warm up.
+  if (state.last < turn) await state.run();
   const times = [];
   const measured = [];
-  for (let i = 0; i < runs; i++) {
-    times.push(await time(run));
-    if (inside) measured.push(await inside());
+  const end = performance.now() + turn;
+  for (let run = 0; run === 0 || (run < mostRuns && performance.now() < end); run++) {
+    times.push(await time(state.run));
+    if (state.inside) measured.push(await state.inside());
   }
-  return { times, ...(inside && { measured }) };
+  state.last = times.at(-1);
+  return { times, ...(state.inside && { measured }) };
 }
 
 try {

@@ -1,6 +1,5 @@
 """PyTorch as a contender (see contenders.js): contender.py {eager,jit,bf16} NETWORK"""
 import json
-import math
 import os
 import sys
 import time
@@ -32,10 +31,15 @@ with torch.no_grad():
         model = fuse(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
     print(json.dumps({'runtime': 'PyTorch ' + torch.__version__}), flush=True)
     inputs = {}
+    last = {}
     for line in sys.stdin:
         question = json.loads(line)
         batch = question['batch']
-        x = inputs.setdefault(batch, pictures(batch))
+        turn = question['turn']
+        first = batch not in inputs
+        if first:
+            inputs[batch] = pictures(batch)
+        x = inputs[batch]
 
         def run():
             start = time.perf_counter()
@@ -43,8 +47,15 @@ with torch.no_grad():
             return 1000 * (time.perf_counter() - start)
 
         try:
-            run()
-            runs = min(most_runs, max(1, math.ceil(question['turn'] / run())))
-            print(json.dumps({'times': [run() for _ in range(runs)]}), flush=True)
+            if first:
+                run()
+            # What takes longer than a turn needs no run to warm up.
+            if last.get(batch, 0) < turn:
+                run()
+            times = [run()]
+            while len(times) < most_runs and sum(times) < turn:
+                times.append(run())
+            last[batch] = times[-1]
+            print(json.dumps({'times': times}), flush=True)
         except Exception as error:
             print(json.dumps({'error': str(error).split('\n')[0]}), flush=True)

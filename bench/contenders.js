@@ -9,11 +9,15 @@ const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 /** Debian's, which has PyTorch; another may come first on the PATH. */
 export const python = '/usr/bin/python3';
 
+/** Our engine on oneDNN 3 beside a system that has version 2: in the folder of scripts/onednn3.sh that `ONEDNN3` names. */
+export const onednn3 = process.env.ONEDNN3;
+
 /** The command of a contender: ours and other packages for Node in contender.js, PyTorch in contender.py. */
-export const commandOf = ([program, ...rest]) =>
-  program === 'torch'
-    ? [python, here('contender.py'), ...rest]
-    : [process.execPath, here('contender.js'), program, ...rest];
+export function commandOf([program, ...rest]) {
+  if (program === 'torch') return [python, here('contender.py'), ...rest];
+  const node = program === 'residual3' ? [here('../scripts/onednn3.sh'), onednn3] : [process.execPath];
+  return [...node, here('contender.js'), program.replace('residual3', 'residual'), ...rest];
+}
 
 /** One that goes from photographs to labels. */
 export const pictureCommandOf = (words) => [process.execPath, here('contender-pictures.js'), ...words];

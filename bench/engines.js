@@ -3,14 +3,14 @@
 //   node bench/engines.js [--networks resnet50,…] [--batches 1,8] [--only ort,torch] [--rounds 5] [--threads 2] [--turn 250]
 //
 // Each contender is a process of its own; while one works the others sleep (contenders.js). Those that cannot run here are
-// left out, with the reason. What was measured is written to bench/results/engines.json, which report.js reads.
+// left out, with the reason. With ONEDNN3=FOLDER our engine runs on oneDNN 3 too (scripts/onednn3.sh). What was measured is written to bench/results/engines.json, which report.js reads.
 import { availableParallelism } from 'node:os';
-import { commandOf, roundRobin, startContender } from './contenders.js';
+import { commandOf, onednn3, roundRobin, startContender } from './contenders.js';
 import { onnxFile, quantizedFile } from './networks.js';
 import { arguments_, keepResults, progress } from './results.js';
 import { median } from './tables.js';
 
-const all = 'resnet18,resnet34,resnet50,resnet101,resnet152,wide_resnet50_2,resnext50_32x4d';
+const all = 'resnet50,resnet18,resnet34,resnet101,resnet152,wide_resnet50_2,resnext50_32x4d';
 const options = arguments_({
   networks: all,
   batches: '1,8',
@@ -28,6 +28,11 @@ const contenders = {
   'onednn f32': (network) => ['residual', 'onednn', 'f32', network],
   'onednn bf16': (network) => ['residual', 'onednn', 'bf16', network],
   'onednn int8': (network) => ['residual', 'onednn', 'int8', network],
+  ...(onednn3 && {
+    'onednn3 f32': (network) => ['residual3', 'onednn', 'f32', network],
+    'onednn3 bf16': (network) => ['residual3', 'onednn', 'bf16', network],
+    'onednn3 int8': (network) => ['residual3', 'onednn', 'int8', network],
+  }),
   'ort f32': async (network) => ['ort', await onnxFile(network)],
   'ort int8': async (network) => ['ort', await quantizedFile(network)],
   'ort-web f32': async (network) => ['ort-web', await onnxFile(network)],
@@ -83,12 +88,13 @@ for (const network of options.networks.split(',')) {
       ...(measured.at(-1)?.slow && { slow: measured.at(-1).slow }),
     });
   }
+  // After each network: a run that is cut short leaves what it has.
+  say();
+  keepResults('engines', { threads, rounds, rows, left });
 }
-say();
 for (const { network, name, batch, reason } of left)
   console.error(`${network}, ${name}${batch ? `, batch ${batch}` : ''}: ${reason}`);
 for (const { network, name, batch, median, least } of rows)
   console.log(
     `${network.padEnd(16)} ${name.padEnd(12)} batch ${batch}  median ${median.toFixed(2)} ms, least ${least.toFixed(2)} ms`,
   );
-keepResults('engines', { threads, rounds, rows, left });

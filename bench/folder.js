@@ -2,12 +2,13 @@
 //
 //   node bench/folder.js resnet50.pth FOLDER [batch] [photographs] [rounds]
 //
-// The folder's pictures are repeated until there are as many as asked for.
+// Batch 8, as `classify.each` takes a list by itself, when left out. The pictures are repeated until there are as many as
+// asked for.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { classify, load, tensor } from '../packages/residual/dist/index.js';
 
-const [weights, folder, batch = '1', photographs = '1000', rounds = '5'] = process.argv.slice(2);
+const [weights, folder, batch = '8', photographs = '1000', rounds = '5'] = process.argv.slice(2);
 if (!folder) {
   console.error('usage: node bench/folder.js WEIGHTS FOLDER [BATCH] [PHOTOGRAPHS] [ROUNDS]');
   process.exit(2);

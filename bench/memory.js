@@ -44,17 +44,12 @@ async function measure() {
   let model;
   if (precision === 'int8') {
     const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
-    const { foldBatchNorm } = await import('../packages/residual/dist/graph/passes.js');
+    const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
     const loaded = await load(weights);
-    const quantisation = anyScales(foldBatchNorm(loaded.graph, loaded.weights).graph);
+    const quantisation = anyScales(planFolding(loaded.graph, await loaded.weights()).graph);
     const { graph, record } = loaded;
-    model = createModel(graph, record, {
-      engine,
-      precision,
-      weights: loaded.weights,
-      threads: Number(options.threads),
-      quantisation,
-    });
+    const settings = { engine, precision, weights: loaded.weights, threads: Number(options.threads) };
+    model = createModel(graph, { ...record, quantisation }, settings);
   } else model = await load(weights, { engine, precision, threads: Number(options.threads) });
   const pictures = noisePictures([1, ...model.graph.inputs[0].shape.slice(1)]);
   for (let i = 0; i < 5; i++) await model.predict(pictures);

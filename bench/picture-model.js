@@ -1,16 +1,20 @@
 // The ResNet-50 of pictures.js, for us and for transformers.js: from `RESNET50`, a weight file, or random.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { createModel, exportOnnx, imagenetClasses, load, preset } from '../packages/residual/dist/index.js';
+import { exportOnnx, imagenetClasses, load, preset } from '../packages/residual/dist/index.js';
 import { build, cache, quantize } from './networks.js';
 
+/** Graph, weights and record. */
 export async function pictureModel() {
   const file = process.env.RESNET50;
-  if (file) return load(file, { preprocess: 'torchvision' });
+  if (file) {
+    const { graph, weights, record } = await load(file, { preprocess: 'torchvision' });
+    return { graph, weights: await weights(), record };
+  }
   const { graph, weights } = await build('resnet50');
   const plan = preset('torchvision', { height: 224, width: 224 });
   const record = { architecture: 'resnet50', preprocess: 'torchvision', plan, classes: await imagenetClasses() };
-  return createModel(graph, record, { weights });
+  return { graph, weights, record };
 }
 
 /** Where transformers.js finds `resnet50`: its settings and ONNX files under the names it looks for. */

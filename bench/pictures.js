@@ -1,9 +1,11 @@
 // A folder of photographs from JPEG files to labels, by ResNet-50, against transformers.js' pipeline: wall time, in turn.
 //
-//   node bench/pictures.js FOLDER [--photographs 1000] [--rounds 5] [--weights resnet50.pth] [--only onednn,…] [--threads 2]
+//   node bench/pictures.js FOLDER [--photographs 1000] [--rounds 5] [--only onednn,…] [--threads 2]
+//     [--weights resnet50.pth] [--quantised resnet50-int8.residual]
 //
 // The folder's pictures are repeated until there are as many as asked for; each round does its share of them. Both sides
-// preprocess as torchvision does. Weights are random unless given. Written to bench/results/pictures.json.
+// preprocess as torchvision does. Weights are random unless given, and so are our scales in int8. Written to
+// bench/results/pictures.json.
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -15,15 +17,19 @@ const options = arguments_({
   photographs: '1000',
   rounds: '5',
   weights: '',
+  quantised: '',
   only: '',
   threads: `${availableParallelism()}`,
 });
 const [folder] = options.rest;
 if (!folder) {
-  console.error('usage: node bench/pictures.js FOLDER [--photographs N] [--rounds N] [--weights FILE] [--only WORDS]');
+  console.error(
+    'usage: node bench/pictures.js FOLDER [--photographs N] [--rounds N] [--weights FILE] [--quantised FILE] [--only WORDS]',
+  );
   process.exit(2);
 }
 if (options.weights) process.env.RESNET50 = resolve(options.weights);
+if (options.quantised) process.env.RESNET50_INT8 = resolve(options.quantised);
 const photographs = Number(options.photographs);
 const rounds = Number(options.rounds);
 const pictures = readdirSync(folder)
@@ -85,4 +91,11 @@ for (const { name, perSecond, agreement } of done)
   console.log(
     `${name.padEnd(30)} ${perSecond.toFixed(1)} photographs/s, same label as ${first.name}: ${(100 * agreement).toFixed(1)} %`,
   );
-keepResults('pictures', { photographs: share * rounds, distinct: pictures.length, rounds, rows: done, left });
+keepResults('pictures', {
+  photographs: share * rounds,
+  distinct: pictures.length,
+  calibrated: options.quantised !== '',
+  rounds,
+  rows: done,
+  left,
+});

@@ -19,6 +19,8 @@ if (found.length === 0) {
   process.exit(1);
 }
 
+/** What `residual bench --json` printed. */
+const alone = readResults('bench');
 const unique = (values) => [...new Set(values)];
 const { engines, pictures, neighbour } = results;
 const ours = engines?.rows.some(({ name }) => name === 'onednn f32') ? 'onednn' : 'onnx';
@@ -29,6 +31,7 @@ const time = (network, name, batch) =>
 /** Theirs over ours, in the pairs that the text compares. */
 const pairs = [
   ['ort f32', `${ours} f32`, 'onnxruntime-node'],
+  ['ort f32', 'onednn3 f32', 'onnxruntime-node, ours on oneDNN 3'],
   ['torch eager', `${ours} f32`, 'PyTorch, eager'],
   ['torch jit', `${ours} f32`, 'PyTorch, optimised'],
   ['ort-web f32', `${ours} f32`, 'onnxruntime-web'],
@@ -90,6 +93,28 @@ function convolutionsPart() {
   ];
 }
 
+function peakPart() {
+  if (!alone) return ['Not measured: `residual bench --json > bench/results/bench.json`.'];
+  const columns = unique(alone.rows.map(({ engine, precision }) => `${engine} ${precision}`));
+  const share = (column, batch) =>
+    alone.rows.find((row) => `${row.engine} ${row.precision}` === column && row.batch === batch)?.shareOfPeak;
+  return [
+    markdown(
+      [alone.network, ...unique(alone.rows.map(({ batch }) => `batch ${batch}`))],
+      columns.map((column) => [
+        column,
+        ...unique(alone.rows.map(({ batch }) => batch)).map((batch) => ratio(share(column, batch))),
+      ]),
+    ),
+    `The peak is the fastest of two chains of 1×1 convolutions, by any engine: ${alone.peaks
+      .map(
+        ({ precision, engine, macsPerSecond }) =>
+          `${(macsPerSecond / 1e9).toFixed(0)} GMAC/s in ${precision} (${engine})`,
+      )
+      .join(', ')}. Winograd's algorithm does with fewer multiplications than are counted.`,
+  ];
+}
+
 function picturesPart() {
   if (!pictures) return ['Not measured: `node bench/pictures.js`.'];
   const theirs = pictures.rows.filter(({ name }) => name.startsWith('transformers'));
@@ -102,7 +127,9 @@ function picturesPart() {
     ),
     `The best label is that of ${pictures.rows[0].name} for: ${pictures.rows
       .map(({ name, agreement }) => `${name} ${(100 * agreement).toFixed(1)} %`)
-      .join(', ')}. In int8 the scales are not calibrated here: the run is for time.`,
+      .join(
+        ', ',
+      )}.${pictures.calibrated ? '' : ' Our int8 has random scales here: the run is for time.'} Theirs in int8 has random scales.`,
   ];
 }
 
@@ -173,6 +200,10 @@ ${[...plots, ...enginesPart()].join('\n\n')}
 ## A network's time over its convolutions alone
 
 ${convolutionsPart().join('\n\n')}
+
+## Share of this machine's peak
+
+${peakPart().join('\n\n')}
 
 ## From JPEG files to labels
 

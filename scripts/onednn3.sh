@@ -8,7 +8,7 @@
 # --pool=threads: a process that it forks would start the loader without Node.
 set -euo pipefail
 
-suite=trixie
+suite=${SUITE:-trixie}
 packages=(libdnnl3.6 libc6 libstdc++6 libgcc-s1 libgomp1)
 
 if [ $# -eq 0 ]; then

@@ -1,4 +1,4 @@
-import type { HubOptions } from 'residual';
+import type { HubOptions } from 'residual/classify';
 import type { Context } from './context.js';
 import { startDownload } from './progress.js';
 import { sizeOf } from './sizes.js';

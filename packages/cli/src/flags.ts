@@ -119,7 +119,7 @@ export const classifyFlags = {
   batch: {
     value: 'n',
     short: 'b',
-    help: 'pictures computed together; 4 when there are 16 or more, else 1',
+    help: 'pictures computed together; 8 where there are so many, else 1',
     parse: integer(1, 1024),
   },
   engine: {

@@ -1,13 +1,15 @@
 import { stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { ResidualError } from 'residual/errors';
-import { glob, isDynamicPattern } from 'tinyglobby';
 import { fileError } from './files.js';
 
 /** What counts as a picture inside a folder. A file named outright is tried whatever its name. */
 const pictureExtensions = ['jpg', 'jpeg', 'png', 'webp', 'avif', 'gif', 'tif', 'tiff', 'bmp'] as const;
 
-const naturally = new Intl.Collator('en', { numeric: true }).compare;
+const sorted = (names: string[]): string[] => names.sort(new Intl.Collator('en', { numeric: true }).compare);
+
+/** Folders and patterns alone need it. */
+const globbing = () => import('tinyglobby');
 
 /**
  * Files, folders and globs as a list of files: arguments in their order, the contents of a folder (all levels, hidden
@@ -39,18 +41,20 @@ async function expand(arg: string): Promise<string[]> {
   });
   if (found?.isDirectory()) return pictures(arg);
   if (found) return [arg];
+  const { glob, isDynamicPattern } = await globbing();
   if (!isDynamicPattern(arg)) throw new ResidualError('FILE', `${arg}: no such file or folder`, { file: arg });
   const matches = await glob(arg, { expandDirectories: false, absolute: isAbsolute(arg) });
   if (matches.length === 0) throw new ResidualError('FILE', `${arg}: the pattern matches no file`, { file: arg });
-  return matches.sort(naturally);
+  return sorted(matches);
 }
 
 async function pictures(folder: string): Promise<string[]> {
+  const { glob } = await globbing();
   const pattern = `**/*.{${pictureExtensions.join(',')}}`;
   const found = await glob(pattern, { cwd: folder, caseSensitiveMatch: false, expandDirectories: false });
   if (found.length === 0) {
     const expected = pictureExtensions.map((extension) => `.${extension}`).join(' ');
     throw new ResidualError('FILE', `${folder}: the folder holds no pictures (${expected})`, { file: folder });
   }
-  return found.sort(naturally).map((name) => join(folder, name));
+  return sorted(found).map((name) => join(folder, name));
 }

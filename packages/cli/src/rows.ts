@@ -1,4 +1,4 @@
-import { type ClassifyOptions, classify, type Model, parseNpy, ResidualError, type Row } from 'residual';
+import { type ClassifyOptions, classify, type Model, parseNpy, ResidualError, type Row } from 'residual/classify';
 import { readBytes } from './files.js';
 
 /** Whether a file holds an array, ready for the network, where others hold pictures. */
@@ -14,7 +14,7 @@ const longestArray = 2 ** 30;
 export async function* rowsOf(
   model: Model,
   files: readonly string[],
-  options: ClassifyOptions & { readonly batch: number },
+  options: ClassifyOptions,
 ): AsyncGenerator<{ readonly place: number; readonly row: Row }> {
   for (let place = 0; place < files.length; ) {
     if (isArray(files[place])) {

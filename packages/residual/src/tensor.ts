@@ -22,6 +22,14 @@ export interface Tensor<D extends DType = 'float32'> {
   readonly dtype: D;
   readonly shape: Shape;
   readonly data: DataOf[D];
+  /** The very same numbers, for a weight that is kept in 8 bits. */
+  readonly eightBits?: EightBits;
+}
+
+/** Whole numbers from −127 to 127, each worth the scale of its output channel (the first axis). */
+export interface EightBits {
+  readonly whole: Int8Array;
+  readonly scales: Float32Array;
 }
 
 /** A tensor of whichever type: what a weight file gives. */

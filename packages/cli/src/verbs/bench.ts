@@ -12,11 +12,15 @@ type Options = OptionsOf<typeof benchFlags>;
 export async function run(_args: readonly string[], options: Options, { signal, note }: Context): Promise<number> {
   const { model: name = 'resnet50', weights, batch, engine, precision, csv, json, size, threads, rounds } = options;
   if (csv !== undefined) await checkWritable(csv);
+  // A model that was quantised is timed in 8 bits, by its own scales, unless told otherwise.
   await using loaded = weights === undefined ? null : await load(weights, { architecture: options.model, size });
+  const quantisation = loaded?.record.quantisation;
   const progress = watched();
   try {
     const report = await bench(loaded ?? { graph: await graphOf(name, size === undefined ? {} : { size }) }, {
-      ...{ batches: batch, engines: engine, precisions: precision, size, threads, rounds, signal },
+      ...{ batches: batch, engines: engine, size, threads, rounds, signal },
+      precisions: precision ?? (quantisation && ['int8']),
+      quantisation,
       onProgress: progress.show,
     });
     progress.stop();

@@ -12,7 +12,7 @@ import {
   type Prediction,
   parseClasses,
   ResidualError,
-} from 'residual';
+} from 'residual/classify';
 import { bars } from '../bars.js';
 import type { Context } from '../context.js';
 import { fetching } from '../fetching.js';
@@ -24,9 +24,6 @@ import { isArray, rowsOf } from '../rows.js';
 import { print, printable, wantsColor, widthOf } from '../terminal.js';
 
 type Options = OptionsOf<typeof classifyFlags>;
-
-/** From so many pictures on, some are computed together: decoding and computing then overlap better. */
-const many = 16;
 
 /** `residual classify`: exit status 1 when some picture could not be done; the others are done nevertheless. */
 export async function run(args: readonly string[], options: Options, context: Context) {
@@ -49,12 +46,7 @@ export async function run(args: readonly string[], options: Options, context: Co
   let failed = errors.length;
   let [done, answered, right] = [-1, 0, 0];
   try {
-    for await (const { place, row } of rowsOf(model, files, {
-      batch: files.length < many ? 1 : 4,
-      ...options,
-      only,
-      signal,
-    })) {
+    for await (const { place, row } of rowsOf(model, files, { ...options, only, signal })) {
       const { file, predictions, error } = row;
       const shown = expected && { ...classes[expected[place]], index: expected[place] };
       if (place !== done) progress.done();

@@ -47,7 +47,7 @@ export async function run(_: readonly string[], options: Options, context: Conte
     let before = 0;
     const { model: small, report } = await quantize(model, calibration, {
       method,
-      ...(engine !== 'onednn' && { engine }),
+      engine,
       threads,
       signal,
       warn: note,

@@ -1,6 +1,7 @@
 import { collectGarbageSoon } from '#runtime';
 import { startThread } from '#thread';
 import { ResidualError, unknownName } from '../errors.js';
+import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
 import {
@@ -83,6 +84,9 @@ function keep(
   options: BackendOptions,
 ): Executable & { ready(): Promise<void> } {
   const id = nextId++;
+  const { quantisation } = options;
+  const eightBits: ReadonlySet<string> =
+    quantisation && takesEightBits.includes(engine) ? weightsOfEightBits(graph, quantisation) : new Set();
   let compilation: Compilation | undefined;
   let disposed = false;
 
@@ -91,7 +95,7 @@ function keep(
     if (compilation && (compilation.losses ?? worker.losses()) === worker.losses()) return compilation;
     const begun: Compilation = {
       sent: weightsOf(source).then((given) => {
-        const weights = sharedWeights(graph, given);
+        const weights = sharedWeights(graph, given, eightBits);
         begun.losses = worker.losses();
         begun.done = worker.call('compile', [id, engine, graph, weights, options]);
         begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);
@@ -120,7 +124,7 @@ function keep(
       for (; !done; { sent: told, done } = compiled()) await told;
       const [found] = await Promise.all([call(sent, transfer), done]);
       if ('answer' in found) return found.answer;
-      const weights = sharedWeights(graph, await weightsOf(source));
+      const weights = sharedWeights(graph, await weightsOf(source), eightBits);
       await worker.call('supply', [id, weights]);
       sent = found.again;
       transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
@@ -182,8 +186,14 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
     throw new ResidualError('ENGINE', `engine "${engine}" has no device "${device}"; it has: cpu`, { device });
 }
 
-/** The weights a graph needs, in memory that the worker can read without a copy. */
-function sharedWeights(graph: Graph, weights: Weights): Weights {
+/** Engines that take a weight's `eightBits` in place of its `data`, which is then empty. */
+const takesEightBits: readonly EngineName[] = ['onnx'];
+
+/**
+ * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole
+ * numbers alone, where they are stored so.
+ */
+function sharedWeights(graph: Graph, weights: Weights, eightBits: ReadonlySet<string>): Weights {
   return new Map(
     graph.parameters.map(({ name, shape }) => {
       const found = weights.get(name);
@@ -191,6 +201,11 @@ function sharedWeights(graph: Graph, weights: Weights): Weights {
         throw new ResidualError('WEIGHTS_MISMATCH', `${graph.name} needs the weight "${name}", which was not given`, {
           name,
         });
+      if (found.eightBits && eightBits.has(name) && sameShape(found.shape, shape))
+        return [
+          name,
+          { dtype: 'float32', shape, data: new Float32Array(0), eightBits: found.eightBits } satisfies Tensor,
+        ];
       const { data } = found;
       if (!sameShape(found.shape, shape) || data.length !== sizeOf(shape))
         throw new ResidualError(

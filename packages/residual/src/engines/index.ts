@@ -49,6 +49,9 @@ export interface EngineFacts {
   readonly reason?: string;
 }
 
+/** This machine's processor, as the engines' thread sees it. */
+export const processor = (): Promise<{ model: string; cores: number }> => worker.call('processor', []);
+
 /** Tries every engine on this machine, and says on what processor and how many cores. Never throws. */
 export async function engineReport(): Promise<{
   processor: { model: string; cores: number };
@@ -63,5 +66,5 @@ export async function engineReport(): Promise<{
     } catch (error) {
       facts.push({ engine, ok: false, reason: (error as Error).message });
     }
-  return { processor: await worker.call('processor', []), engines: facts };
+  return { processor: await processor(), engines: facts };
 }

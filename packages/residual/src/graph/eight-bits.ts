@@ -1,5 +1,5 @@
 import { ResidualError } from '../errors.js';
-import type { Tensor, Weights } from '../tensor.js';
+import { type EightBits, type Shape, sharedBytes, sharedFloats, type Tensor, type Weights } from '../tensor.js';
 import type { Graph, Node } from './graph.js';
 import type { OpName } from './ops.js';
 import type { ActivationScale, Quantisation } from './quantisation.js';
@@ -106,10 +106,13 @@ export function layersOfEightBits(graph: Graph, quantisation: Quantisation): Nod
   );
 }
 
-/** The names of the weights that are kept in 8 bits. */
+/** The names of the weights that are kept in 8 bits: those that no layer in float reads as well. */
 export function weightsOfEightBits(graph: Graph, quantisation: Quantisation): Set<string> {
   const names = new Map(graph.parameters.map(({ value, name }) => [value, name]));
-  return new Set(layersOfEightBits(graph, quantisation).map(({ inputs }) => names.get(inputs[1]) as string));
+  const layers = new Set(layersOfEightBits(graph, quantisation));
+  const elsewhere = new Set(graph.nodes.filter((node) => !layers.has(node)).flatMap(({ inputs }) => inputs));
+  const weights = [...layers].map(({ inputs }) => inputs[1]).filter((value) => !elsewhere.has(value));
+  return new Set(weights.map((value) => names.get(value) as string));
 }
 
 const activationsOf = ({ op, inputs }: Node): readonly number[] =>
@@ -132,7 +135,7 @@ export function channelScales({ shape, data }: Tensor): Float32Array {
 
 /** A weight's whole numbers from −127 to 127, for these scales of its output channels. */
 export function toEightBits({ data }: Tensor, scales: Float32Array): Int8Array {
-  const whole = new Int8Array(data.length);
+  const whole = new Int8Array(sharedBytes(data.length).buffer);
   const row = data.length / scales.length;
   for (let c = 0; c < scales.length; c++) {
     const factor = scales[c] === 0 ? 0 : 1 / scales[c];
@@ -141,14 +144,35 @@ export function toEightBits({ data }: Tensor, scales: Float32Array): Int8Array {
   return whole;
 }
 
-/** The real numbers that whole ones stand for. */
-export function fromEightBits(whole: Int8Array, scales: Float32Array, into: Float32Array): Float32Array {
+/** A weight in 8 bits. Its real numbers are made when somebody asks for them: engines of 8 bits do not. */
+export function eightBitTensor(shape: Shape, eightBits: EightBits): Tensor {
+  let real: Float32Array | undefined;
+  return {
+    dtype: 'float32',
+    shape,
+    eightBits,
+    get data() {
+      real ??= realNumbers(eightBits);
+      return real;
+    },
+  };
+}
+
+function realNumbers({ whole, scales }: EightBits): Float32Array {
+  const real = sharedFloats(whole.length);
   const row = whole.length / scales.length;
   for (let c = 0; c < scales.length; c++) {
     const scale = scales[c];
-    for (let i = c * row; i < (c + 1) * row; i++) into[i] = whole[i] * scale;
+    for (let i = c * row; i < (c + 1) * row; i++) real[i] = whole[i] * scale;
   }
-  return into;
+  return real;
+}
+
+/** A weight as 8 bits keep it. */
+export function toEightBitTensor(weight: Tensor): Tensor {
+  if (weight.eightBits) return weight;
+  const scales = channelScales(weight);
+  return eightBitTensor(weight.shape, { whole: toEightBits(weight, scales), scales });
 }
 
 const half = 1.5 * 2 ** 52; // Up to 2^51 a number beside it has no room for fractions.
@@ -165,11 +189,7 @@ export function inEightBits(x: number, { scale, dtype }: ActivationScale): numbe
 /** Weights as 8 bits keep them, where the network does. */
 export function roundedWeights(graph: Graph, weights: Weights, quantisation: Quantisation): Weights {
   const rounded = new Map(weights);
-  for (const name of weightsOfEightBits(graph, quantisation)) {
-    const found = weights.get(name) as Tensor;
-    const scales = channelScales(found);
-    const data = fromEightBits(toEightBits(found, scales), scales, new Float32Array(found.data.length));
-    rounded.set(name, { ...found, data });
-  }
+  for (const name of weightsOfEightBits(graph, quantisation))
+    rounded.set(name, toEightBitTensor(weights.get(name) as Tensor));
   return rounded;
 }

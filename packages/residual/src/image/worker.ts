@@ -17,15 +17,24 @@ export interface PixelApi {
 /** One grey pixel. */
 const smallestPng = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==';
 
-serveThread<PixelApi>({
-  async warm() {
-    await decode(
-      Uint8Array.from(atob(smallestPng), (letter) => letter.charCodeAt(0)),
-      'default',
-    );
+/**
+ * Calls at once: while one picture is resized here, others are decoded in the threads of sharp. More would only hold
+ * more pictures in memory.
+ */
+const atOnce = 3;
+
+serveThread<PixelApi>(
+  {
+    async warm() {
+      await decode(
+        Uint8Array.from(atob(smallestPng), (letter) => letter.charCodeAt(0)),
+        'default',
+      );
+    },
+    async preprocess(picture, plan) {
+      const { input, height, width } = await preprocess(picture, plan);
+      return move({ input, height, width }, [input.buffer as ArrayBuffer]);
+    },
   },
-  async preprocess(picture, plan) {
-    const { input, height, width } = await preprocess(picture, plan);
-    return move({ input, height, width }, [input.buffer as ArrayBuffer]);
-  },
-});
+  atOnce,
+);

@@ -1,6 +1,7 @@
 import { noise, noiseTensor, noiseWeights, sketch } from '../engines/sketch.js';
-import { type Graph, type Input, inferShapes, type Node, type Parameter } from '../graph/graph.js';
-import type { ActivationScale, Quantisation } from '../graph/quantisation.js';
+import { storedValues } from '../graph/eight-bits.js';
+import { type Graph, type Input, inferShapes, type Node } from '../graph/graph.js';
+import type { Quantisation } from '../graph/quantisation.js';
 import { type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 
 /** A network to be timed: its values mean nothing, but none of them is tiny, infinite or no number. */
@@ -12,12 +13,11 @@ export interface Timed {
 /**
  * The convolutions of a network and nothing else: each reads the result of the one before it, past what only changes
  * values (BatchNorm, ReLU, sum); where the layers between change the shape, it reads an input of its own. Results that
- * no convolution reads are the outputs. Weights are random, with variance 1 / fan-in: values keep their size down any
- * number of layers.
+ * no convolution reads are the outputs.
  *
  * @param image Shape of the network's first input; the built one when left out.
  */
-export function convolutionsAlone(network: Graph, image?: Shape): Timed {
+export function convolutionsAlone(network: Graph, image?: Shape): Graph {
   const [built] = network.inputs;
   const first = { ...built, shape: image ?? built.shape };
   const shapes = inferShapes(network, { [first.name]: first.shape });
@@ -47,20 +47,18 @@ export function convolutionsAlone(network: Graph, image?: Shape): Timed {
     order.set(out, nodes.length);
   }
   const read = new Set(nodes.flatMap((node) => node.inputs));
-  const parameters = network.parameters.filter(({ value }) => read.has(value));
-  const graph: Graph = {
+  return {
     name: `${network.name}, convolutions alone`,
     inputs,
-    parameters,
+    parameters: network.parameters.filter(({ value }) => read.has(value)),
     nodes,
     outputs: nodes.filter((node) => !read.has(node.outputs[0])).map(({ name, outputs: [value] }) => ({ name, value })),
     features: {},
   };
-  return { graph, weights: steadyWeights(parameters) };
 }
 
-/** Uniform numbers with variance 1 / fan-in; biases 0. */
-function steadyWeights(parameters: readonly Parameter[]): Weights {
+/** Random weights with variance 1 / fan-in, and no biases: values keep their size down any number of convolutions. */
+export function steadyWeights({ parameters }: Graph): Weights {
   const next = noise(7);
   return new Map(
     parameters.map(({ name, shape, role }): [string, Tensor] => [
@@ -98,35 +96,8 @@ const peakSizes = [
 /** A picture, or a batch of them, of random numbers about as large as preprocessed ones. */
 export const noisePictures = (shape: Shape): Tensor => noiseTensor(shape, noise(3), 2);
 
-/**
- * Scales with which timings can be taken, none of them measured on pictures. A result that goes straight into one ReLU
- * or sum stays as it is: engines do these together.
- */
-export function anyScales({ inputs, nodes, outputs }: Graph): Quantisation {
-  const signed: ActivationScale = { scale: 0.02, dtype: 's8' };
-  const unsigned: ActivationScale = { scale: 0.02, dtype: 'u8' };
-  const made = new Map(nodes.map((node) => [node.outputs[0], node]));
-  const readers = new Map<number, number>(outputs.map(({ value }) => [value, 1]));
-  for (const value of nodes.flatMap((node) => node.inputs)) readers.set(value, (readers.get(value) ?? 0) + 1);
-  const joined = new Set<number>();
-  for (const node of nodes) {
-    const arithmetic = node.inputs.filter((value) => /^(conv2d|dense|add)$/.test(made.get(value)?.op ?? ''));
-    const open = arithmetic.filter((value) => readers.get(value) === 1);
-    if (node.op === 'relu' || node.op === 'add') for (const value of open.slice(0, 1)) joined.add(value);
-  }
-  const kinds = new Map<number, ActivationScale>(inputs.map(({ value }) => [value, signed]));
-  for (const node of nodes) {
-    const same = /^(maxPool|avgPool|globalAvgPool|blurPool|resize|pad|flatten|reshape|dropout)$/.test(node.op);
-    const positive = node.op === 'relu' || node.op === 'sigmoid' || node.op === 'softmax';
-    kinds.set(node.outputs[0], positive ? unsigned : (same && kinds.get(node.inputs[0])) || signed);
-  }
-  const last = new Set(outputs.map(({ value }) => value));
-  const kept = nodes.filter(({ outputs: [out] }) => !joined.has(out) && !last.has(out));
-  return {
-    activations: Object.fromEntries([
-      ...inputs.map(({ name, value }) => [name, kinds.get(value)] as const),
-      ...kept.map(({ name, outputs: [out] }) => [name, kinds.get(out)] as const),
-    ]) as Record<string, ActivationScale>,
-    float: [],
-  };
-}
+/** Scales with which timings can be taken, none of them measured on pictures, for a network whose BatchNorms are folded. */
+export const anyScales = (graph: Graph): Quantisation => ({
+  activations: Object.fromEntries(storedValues(graph, []).map(({ name, dtype }) => [name, { scale: 0.02, dtype }])),
+  float: [],
+});

@@ -1,12 +1,19 @@
-import { chooseEngine, type Executable, engineReport, type Precision } from '../engines/index.js';
+import { chooseEngine, type Executable, type Precision, processor } from '../engines/index.js';
 import { noiseWeights } from '../engines/sketch.js';
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
-import { foldBatchNorm, prune } from '../graph/passes.js';
+import { planFolding, prune } from '../graph/passes.js';
 import type { Quantisation } from '../graph/quantisation.js';
 import { summary } from '../graph/summary.js';
 import { type Tensor, type WeightSource, weightsOf } from '../tensor.js';
-import { anyScales, convolutionsAlone, noisePictures, peakNetworks, type Timed } from './bench-networks.js';
+import {
+  anyScales,
+  convolutionsAlone,
+  noisePictures,
+  peakNetworks,
+  steadyWeights,
+  type Timed,
+} from './bench-networks.js';
 import type { EngineOptions } from './model.js';
 
 type EngineChoice = NonNullable<EngineOptions['engine']>;
@@ -106,8 +113,8 @@ export async function bench(
   const { macs } = summary(resized).totals;
   const weights = model.weights === undefined ? noiseWeights(graph) : await weightsOf(model.weights);
   const network = { graph: resized, weights };
-  const { processor } = await engineReport();
-  const threads = options.threads ?? processor.cores;
+  const { model: processorName, cores } = await processor();
+  const threads = options.threads ?? cores;
 
   const contenders: Contender[] = [];
   const left: BenchReport['left'][number][] = [];
@@ -131,7 +138,7 @@ export async function bench(
       }
     const peaks = precisions.flatMap((precision) => peakOf(precision, contenders));
     const rows = contenders.flatMap((contender) => rowOf(contender, macs, peaks));
-    return { network: graph.name, size: [height, width], macs, processor: processor.model, threads, rows, left, peaks };
+    return { network: graph.name, size: [height, width], macs, processor: processorName, threads, rows, left, peaks };
   } finally {
     await Promise.all([...new Set(contenders.map(({ executable }) => executable))].map((one) => one.dispose()));
   }
@@ -171,10 +178,15 @@ async function contendersOf(network: Timed, combination: Combination): Promise<C
   if (!found.ok) throw new ResidualError('ENGINE', found.reason);
   const compiled: Executable[] = [];
 
-  async function compile({ graph, weights }: Timed, quantisation?: Quantisation): Promise<Executable> {
+  async function compile(
+    { graph, weights }: Timed,
+    inputs: Contender['inputs'],
+    quantisation?: Quantisation,
+  ): Promise<Executable> {
     const eight =
-      precision === 'int8' ? { quantisation: quantisation ?? anyScales(foldBatchNorm(graph, weights).graph) } : {};
-    const executable = await chosen.compile(graph, { weights, threads, precision, ...eight });
+      precision === 'int8' ? { quantisation: quantisation ?? anyScales(planFolding(graph, weights).graph) } : {};
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+    const executable = await chosen.compile(graph, { weights, threads, precision, shapes, ...eight });
     compiled.push(executable);
     return executable;
   }
@@ -189,16 +201,16 @@ async function contendersOf(network: Timed, combination: Combination): Promise<C
 
   try {
     const { graph } = network;
-    const executable = await compile(network, combination.quantisation);
+    const executable = await compile(network, noiseInputs(graph, batches[0]), combination.quantisation);
     const rows = batches.map((batch) => contender(executable, noiseInputs(graph, batch), { batch }));
     if (chosen.name === 'reference') return rows;
     const { convolutions } = await executable.measure(rows[0].inputs, { signal });
     const alone = convolutions === undefined ? convolutionsAlone(graph) : undefined;
     const separate: Contender[] = [];
-    if (alone?.graph.nodes.length) {
-      const apart = await compile(alone);
+    if (alone?.nodes.length) {
+      const apart = await compile({ graph: alone, weights: steadyWeights(alone) }, noiseInputs(alone, batches[0]));
       for (const row of rows) {
-        row.alone = contender(apart, noiseInputs(alone.graph, row.batch as number));
+        row.alone = contender(apart, noiseInputs(alone, row.batch as number));
         separate.push(row.alone);
       }
     }
@@ -206,7 +218,9 @@ async function contendersOf(network: Timed, combination: Combination): Promise<C
     for (const peak of peakNetworks()) {
       const inputs = noiseInputs(peak.graph);
       peaks.push(
-        contender(await compile(peak), inputs, { macs: summary(peak.graph).totals.macs * inputs.image.shape[0] }),
+        contender(await compile(peak, inputs), inputs, {
+          macs: summary(peak.graph).totals.macs * inputs.image.shape[0],
+        }),
       );
     }
     return [...rows, ...separate, ...peaks];
@@ -222,8 +236,9 @@ const noiseInputs = ({ inputs }: Graph, batch?: number): Record<string, Tensor> 
 /** One run that is not counted, then some that are. */
 async function turn(contender: Contender, signal: AbortSignal | undefined): Promise<void> {
   const { executable, inputs, batch, outside, inside, convolutions } = contender;
-  let estimate = (await executable.measure(inputs, { signal })).run;
-  for (let run = 0; run < Math.min(mostRuns, Math.ceil(turnLength / estimate)); run++) {
+  await executable.measure(inputs, { signal });
+  const end = performance.now() + turnLength;
+  for (let run = 0; run === 0 || (run < mostRuns && performance.now() < end); run++) {
     if (batch !== undefined) {
       const start = performance.now();
       await executable.run(inputs, { signal });
@@ -231,7 +246,6 @@ async function turn(contender: Contender, signal: AbortSignal | undefined): Prom
     }
     const measured = await executable.measure(inputs, { signal });
     inside.push(measured.run);
-    estimate = Math.max(estimate, measured.run);
     if (measured.convolutions !== undefined) convolutions.push(measured.convolutions);
     contender.slow = measured.slow;
   }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { preset } from '../image/presets.js';
@@ -82,6 +82,98 @@ describe.skipIf(!shared)('forty photographs of ImageNet against PyTorch', () => 
     for await (const row of classify.each(model, files, { batch: 3 })) rows.push(row);
     expect(rows.map((row) => row.error?.code)).toEqual([undefined, 'IMAGE', 'FILE', undefined]);
     expect(rows.map((row) => row.file)).toEqual(files);
+  });
+});
+
+describe('many pictures', () => {
+  const folder = temporaryFolder();
+  afterAll(folder.remove);
+  let model: Model;
+  beforeAll(async () => {
+    model = await load('resnet8-cifar10');
+  });
+  afterAll(() => model.dispose());
+  const picture = (i: number) => {
+    const file = join(folder.path, `many-${i}.bmp`);
+    writeFileSync(file, bitmap(32 + i, 40, i));
+    return file;
+  };
+  const all = async (rows: AsyncIterable<Row>) => {
+    const found: Row[] = [];
+    for await (const row of rows) found.push(row);
+    return found;
+  };
+
+  test('a list: the answers that each picture has alone', async () => {
+    const files = Array.from({ length: 19 }, (_, i) => picture(i));
+    const rows = await all(classify.each(model, files));
+    expect(rows.map(({ file }) => file)).toEqual(files);
+    for (const { file, predictions } of rows) {
+      const alone = await classify(model, file);
+      expect(predictions?.map(({ index }) => index)).toEqual(alone.map(({ index }) => index));
+      expect(predictions?.[0].probability).toBeCloseTo(alone[0].probability, 6);
+    }
+  });
+
+  test('of an asynchronous sequence each is answered before the next has come', async () => {
+    let answered = () => {};
+    async function* slowly() {
+      for (let i = 0; i < 3; i++) {
+        const asked = new Promise<void>((resolve) => {
+          answered = resolve;
+        });
+        yield picture(i);
+        await asked;
+      }
+    }
+    let rows = 0;
+    for await (const { error } of classify.each(model, slowly())) {
+      expect(error).toBeUndefined();
+      rows++;
+      answered();
+    }
+    expect(rows).toBe(3);
+  });
+
+  test('the next are under way while the caller looks at a row', async () => {
+    let runs = 0;
+    const counting: Model = {
+      ...model,
+      run(...args) {
+        runs++;
+        return model.run(...args);
+      },
+    };
+    const rows = classify.each(
+      counting,
+      Array.from({ length: 24 }, (_, i) => picture(i)),
+      { batch: 4 },
+    );
+    await rows.next();
+    await expect.poll(() => runs).toBe(6);
+    await rows.return();
+  });
+
+  test('the next are decoded while the network computes', async () => {
+    const last = picture(8);
+    const removing: Model = {
+      ...model,
+      async run(...args) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        rmSync(last, { force: true });
+        return model.run(...args);
+      },
+    };
+    const rows = await all(classify.each(removing, [...Array.from({ length: 8 }, (_, i) => picture(i)), last]));
+    expect(rows.map(({ error }) => error?.code)).toEqual(Array(9).fill(undefined));
+  });
+
+  test('what the sequence throws is thrown', async () => {
+    async function* failing() {
+      yield picture(0);
+      throw new Error('no more');
+    }
+    await expect(all(classify.each(model, failing()))).rejects.toThrow('no more');
   });
 });
 

@@ -55,10 +55,11 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
 }
 
 /**
- * Classifies many pictures, in their order. Pictures are decoded ahead while the engine works on the batch before.
+ * Classifies many pictures, in their order. The next are under way while the caller looks at a row.
  * A picture that cannot be read gives a row with its `error`; the others go on.
  *
- * @param options `batch`: pictures that go through the network together, 1 when left out.
+ * @param options `batch`: pictures that go through the network together. When left out: eight of a list for as long as
+ * there are so many, else one; of an asynchronous sequence one, so that an answer does not wait for pictures to come.
  * @throws ENGINE, ABORTED; CLASSES when the model is no classifier.
  */
 async function* each(
@@ -69,19 +70,52 @@ async function* each(
   requireClassifier(model);
   checkOptions(model, options);
   prepareAhead(model);
-  const { batch = 1, signal } = options;
+  const { batch, signal } = options;
+  const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
   const running: Promise<Row[]>[] = [];
-  for await (const group of groups(pictures, batch)) {
-    // One batch in the engine, one waiting there, one being decoded: nobody idles and memory stays small.
-    running.push(classifyGroup(model, group, options));
-    running.at(-1)?.catch(() => {});
-    if (running.length >= batchesAhead) yield* await (running.shift() as Promise<Row[]>);
-    if (signal?.aborted) throw aborted();
+  const coming = groups(pictures, size);
+  const ask = () => {
+    const asked = coming.next();
+    asked.catch(() => {}); // It is thrown where it is awaited.
+    return asked;
+  };
+  let next = ask();
+  let rows: Row[] = [];
+  try {
+    for (;;) {
+      // What has come is begun before the caller sees the rows before it; they do not wait for what has not.
+      while (running.length < groupsAtOnce) {
+        const group = await (running.length || rows.length ? Promise.race([next, turn()]) : next);
+        if (!group || group.done) break;
+        next = ask();
+        const { length } = group.value;
+        const together = batch ?? (length === decodedTogether ? length : 1);
+        const begun = classifyGroup(model, group.value, { ...options, batch: together });
+        begun.catch(() => {});
+        running.push(begun);
+      }
+      yield* rows;
+      if (signal?.aborted) throw aborted();
+      const first = running.shift();
+      if (!first && !rows.length) return;
+      rows = first ? await first : [];
+    }
+  } finally {
+    void coming.return(undefined).catch(() => {});
   }
-  for (const rows of running) yield* await rows;
 }
 
-const batchesAhead = 3;
+/** What is there already has come within a turn of the event loop. */
+const turn = (): Promise<undefined> => new Promise((resume) => setTimeout(resume));
+
+/** One in the engine, the next being decoded. */
+const groupsAtOnce = 2;
+
+/**
+ * Pictures of a list. Decoded together, on all cores, they disturb the engine shortly; one by one they would take a core
+ * from it all the time, and all its threads would wait for the one that shares it.
+ */
+const decodedTogether = 8;
 
 /**
  * Gets ready to decode while something else, such as `load`, is still under way: the first picture comes sooner.
@@ -91,19 +125,26 @@ const warm = (): void => warmPixels();
 
 export const classify = Object.assign(one, { each, warm });
 
-async function classifyGroup(model: Model, files: readonly string[], options: ClassifyOptions): Promise<Row[]> {
+async function classifyGroup(
+  model: Model,
+  files: readonly string[],
+  options: ClassifyOptions & { readonly batch: number },
+): Promise<Row[]> {
   const inputs = await Promise.all(
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
   );
   const good = inputs.filter((input): input is Prepared => !(input instanceof ResidualError));
   // A plan need not fix the size: pictures go together with those of their own.
   const places = new Map<Prepared, { output: Tensor; row: number }>();
-  for (const alike of bySize(good)) {
-    const output = await scores(model, toTensor(alike), options);
-    alike.forEach((input, row) => {
-      places.set(input, { output, row });
-    });
-  }
+  const batches = bySize(good).flatMap((alike) => slices(alike, options.batch));
+  await Promise.all(
+    batches.map(async (together) => {
+      const output = await scores(model, toTensor(together), options);
+      together.forEach((input, row) => {
+        places.set(input, { output, row });
+      });
+    }),
+  );
   return inputs.map((input, i) => {
     const file = files[i];
     if (input instanceof ResidualError) return { file, error: input };
@@ -194,6 +235,9 @@ function bySize(inputs: readonly Prepared[]): Prepared[][] {
   }
   return [...sizes.values()];
 }
+
+const slices = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 /** Prepared pictures of one size, `[N, 3, H, W]`. */
 function toTensor(inputs: readonly Prepared[]): Tensor {

@@ -86,7 +86,8 @@ async function fill(
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
   const found = withSideFiles(understand(chosen.checkpoint, file), sideFiles);
-  const checkpoint = found.record?.quantisation ? unpacked(chosen.checkpoint, file) : chosen.checkpoint;
+  const readable = (from: Checkpoint) => (found.record?.quantisation ? unpacked(from, file) : from);
+  const checkpoint = readable(chosen.checkpoint);
   const stored = options.architecture === undefined ? found.record : undefined;
   const notes = partNotes(chosen, file);
   const { beside } = found;
@@ -132,7 +133,8 @@ async function fill(
     await checkUnchanged(versions ?? new Map());
     const reopened = await reopen();
     try {
-      const read = await readWeights(graph, choosePart(reopened, options.part).checkpoint, naming, reading);
+      const part = readable(choosePart(reopened, options.part).checkpoint);
+      const read = await readWeights(graph, part, naming, reading);
       await checkUnchanged(versions ?? new Map());
       return read;
     } finally {

@@ -4,14 +4,17 @@ import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
 import { channelScales } from '../graph/eight-bits.js';
 import { preset } from '../image/presets.js';
 import { build } from '../models/resnet.js';
-import { sizeOf, type Tensor } from '../tensor.js';
-import { refusal, temporaryFolder } from '../testing.js';
+import { type AnyTensor, sizeOf, type Tensor } from '../tensor.js';
+import { pythonJson, refusal, shared, temporaryFolder } from '../testing.js';
+import { recordKey, recordText } from '../weights/record.js';
+import { safetensorsBytes } from '../weights/safetensors.js';
 import { convert } from './convert.js';
+import { exportOnnx } from './export.js';
 import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 import { quantize } from './quantize.js';
 import { chooseScale, nothingSeen, observe, squaredError } from './quantize-ranges.js';
-import { save } from './save.js';
+import { recordOf, save, storedTensors } from './save.js';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
@@ -123,6 +126,72 @@ describe('quantize', () => {
       const units = x / scales[Math.floor(i / (data.length / shape[0]))];
       expect(Math.abs(units - Math.round(units))).toBeLessThan(1e-4);
     });
+    await small.dispose();
+  });
+});
+
+test('weights of 8 bits without scales, and scales that are no numbers, are refused', async () => {
+  await using model = original();
+  const { model: small } = await quantize(model, pictures, { threads: 1 });
+  const tensors = new Map(storedTensors({ ...small, weights: await small.weights() }));
+  const bytesOf = (name: string, tensor?: AnyTensor) => {
+    const changed = new Map(tensors);
+    if (tensor) changed.set(name, tensor);
+    else changed.delete(name);
+    return new Blob([...safetensorsBytes(changed, { [recordKey]: recordText(recordOf(small)) })] as BlobPart[]);
+  };
+  const name = 'layer1.0.conv1.weight_scale';
+  const { shape, data } = tensors.get(name) as Tensor;
+  await small.dispose();
+  for (const odd of [undefined, { dtype: 'float32', shape: [1], data: Float32Array.of(1) } as const])
+    expect(await refusal(load(bytesOf(name, odd)))).toMatchObject({
+      code: 'WEIGHTS_FORMAT',
+      message: expect.stringMatching(/layer1\.0\.conv1\.weight is of 8 bits and has no scales/),
+    });
+  const nan = { dtype: 'float32', shape, data: data.map((x, i) => (i === 2 ? Number.NaN : x)) } as const;
+  expect(await refusal(load(bytesOf(name, nan)))).toMatchObject({ code: 'NUMERICS' });
+});
+
+/** Types of the tensors in a file, and what kinds of nodes it has; ONNX's checker must take it. */
+const check = `
+import onnx, collections
+model = onnx.load(sys.argv[1])
+onnx.checker.check_model(model, full_check=True)
+kinds = collections.Counter(node.op_type for node in model.graph.node)
+print(json.dumps({'kinds': kinds, 'types': collections.Counter(t.data_type for t in model.graph.initializer),
+    'opset': model.opset_import[0].version, 'record': json.loads({p.key: p.value for p in model.metadata_props}['residual'])}))
+`;
+
+describe('as ONNX', () => {
+  test('the file runs in ONNX Runtime with the numbers that our engine gives', async () => {
+    await using model = original();
+    const { model: small } = await quantize(model, pictures, { threads: 1, engine: 'onnx' });
+    await exportOnnx(small, at('small.onnx'));
+    const ort = await import('onnxruntime-node');
+    const session = await ort.InferenceSession.create(at('small.onnx'), { logSeverityLevel: 3, intraOpNumThreads: 1 });
+    const { data, shape } = pictures[0];
+    const found = await session.run({ input: new ort.Tensor('float32', Float32Array.from(data), [...shape]) });
+    await session.release();
+    expect(found.logits.data).toEqual((await small.predict(pictures[0])).data);
+    await small.dispose();
+  });
+
+  test.skipIf(!shared)('ONNX’s own checker takes it, and finds weights of 8 bits', async () => {
+    await using model = original();
+    const { model: small } = await quantize(model, pictures, { threads: 1 });
+    await exportOnnx(small, at('checked.onnx'));
+    const found = pythonJson<{ kinds: object; types: object; opset: number; record: object }>(
+      check,
+      at('checked.onnx'),
+    );
+    // 19 values, 13 weights and as many biases.
+    expect(found.kinds).toMatchObject({ Conv: 12, Gemm: 1, QuantizeLinear: 19, DequantizeLinear: 19 + 26 });
+    expect(found.opset).toBe(17);
+    expect(found.record).not.toHaveProperty('quantisation');
+    const [float32, int8, int32] = [1, 3, 6].map((type) => (found.types as Record<number, number>)[type]);
+    expect(int8).toBeGreaterThanOrEqual(26); // Weights and their zeros.
+    expect(int32).toBe(26);
+    expect(float32).toBe(19 + 26); // Scales only.
     await small.dispose();
   });
 });

@@ -189,22 +189,25 @@ export type Handlers<Api extends Offer<Api>> = {
   [K in keyof Api]: (...args: Parameters<Api[K]>) => Result<Api[K]> | Promise<Result<Api[K]>>;
 };
 
-/** The serving side, for any host: gives the function that takes messages and does them in order, one at a time. */
+/**
+ * The serving side, for any host: gives the function that takes messages and does them in order, `atOnce` at a time:
+ * one call goes on where another waits for a thread of the system's.
+ */
 export function serveCalls<Api extends Offer<Api>>(
   handlers: Handlers<Api>,
   server: Server,
+  atOnce = 1,
 ): (message: Message) => void {
   const queue = new Map<number, { name: string; args: unknown[] }>();
-  let working = false;
+  let working = 0;
   let ending = false;
 
   async function work(): Promise<void> {
-    working = true;
+    working++;
     for (;;) {
       await server.turn(); // What was cancelled during the last call leaves the queue here.
       const next = queue.entries().next();
-      if (ending) return server.end();
-      if (next.done) break;
+      if (ending || next.done) break;
       if (!server.begin()) return;
       const [id, { name, args }] = next.value;
       queue.delete(id);
@@ -217,18 +220,19 @@ export function serveCalls<Api extends Offer<Api>>(
       }
       server.done();
     }
-    working = false;
+    working--;
+    if (ending && working === 0) server.end();
   }
 
   return (message) => {
     if ('end' in message) {
       ending = true;
       queue.clear();
-      if (!working) server.end();
+      if (working === 0) server.end();
     } else if ('cancel' in message) queue.delete(message.cancel);
     else {
       queue.set(message.id, message);
-      if (!working) void work();
+      if (working < atOnce) void work();
     }
   };
 }

@@ -36,7 +36,7 @@ export function startThread<Api extends Offer<Api>>(
 }
 
 /** Called once by a worker's module: offers these functions to the page that started it. */
-export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>): void {
+export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>, atOnce = 1): void {
   // The DOM's types describe a page; inside a worker `self` posts to the page.
   const scope = globalThis as unknown as {
     postMessage(answer: Answer, transfer: Transferable[]): void;
@@ -46,16 +46,20 @@ export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>): vo
   const turns = new MessageChannel();
   const waiting: (() => void)[] = [];
   turns.port1.onmessage = () => waiting.shift()?.();
-  const take = serveCalls(handlers, {
-    post: (answer, transfer) => scope.postMessage(answer, [...transfer]),
-    turn: () =>
-      new Promise((resume) => {
-        waiting.push(resume);
-        turns.port2.postMessage(null);
-      }),
-    begin: () => true,
-    done() {},
-    end: () => scope.close(),
-  });
+  const take = serveCalls(
+    handlers,
+    {
+      post: (answer, transfer) => scope.postMessage(answer, [...transfer]),
+      turn: () =>
+        new Promise((resume) => {
+          waiting.push(resume);
+          turns.port2.postMessage(null);
+        }),
+      begin: () => true,
+      done() {},
+      end: () => scope.close(),
+    },
+    atOnce,
+  );
   scope.onmessage = (event) => take(event.data);
 }

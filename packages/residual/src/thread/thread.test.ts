@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { startThread } from '#thread';
+import type { PairApi } from './thread.test.pair.js';
 import type { TestApi } from './thread.test.worker.js';
 
 const url = new URL('./thread.test.worker.js', import.meta.url);
@@ -37,6 +38,29 @@ describe('calls', () => {
   test('that cannot be sent reject and leave nothing pending', async () => {
     await expect(thread.call('length', [(() => 0) as unknown as Float32Array])).rejects.toThrow(/could not be cloned/);
     expect(await thread.call('id', [])).toBeGreaterThan(0);
+  });
+});
+
+describe('two calls at once', () => {
+  const pair = startThread<PairApi>(new URL('./thread.test.pair.js', import.meta.url));
+  afterAll(() => pair.terminate());
+
+  test('one goes on while another waits; a third begins when one is done', async () => {
+    await Promise.all([
+      pair.call('wait', ['slow', 150]),
+      pair.call('wait', ['quick', 1]),
+      pair.call('wait', ['third', 1]),
+    ]);
+    expect(await pair.call('done', [])).toEqual(['quick', 'third', 'slow']);
+  });
+
+  test('ending waits for both', async () => {
+    const refused = ['a', 'b'].map((label) =>
+      expect(pair.call('wait', [label, 30])).rejects.toMatchObject({ code: 'ENGINE', message: /terminated/ }),
+    );
+    await pair.terminate();
+    await Promise.all(refused);
+    expect(await pair.call('done', [])).toEqual([]);
   });
 });
 

@@ -3,7 +3,7 @@ import { callThread, type Handlers, type Offer, serveCalls, type Thread, type Th
 
 export { type CallOptions, type Handlers, move, type Offer, type Thread } from './calls.js';
 
-/** Places in the memory that both threads see: whether a call is under way, and whether none may begin any more. */
+/** Places in the memory that both threads see: how many calls are under way, and whether none may begin any more. */
 const [busy, closed] = [0, 1];
 
 /** Milliseconds that a process which exits waits for the call under way. */
@@ -30,7 +30,9 @@ export function startThread<Api extends Offer<Api>>(
     // catches. So a process that exits waits a while for the call under way, and lets no other begin.
     const close = () => {
       Atomics.store(gate, closed, 1);
-      Atomics.wait(gate, busy, 1, patience);
+      const end = Date.now() + patience;
+      for (let calls = Atomics.load(gate, busy); calls > 0 && Date.now() < end; calls = Atomics.load(gate, busy))
+        Atomics.wait(gate, busy, calls, end - Date.now());
     };
     if (!interruptible) process.on('exit', close);
     let reason: string | undefined;
@@ -56,29 +58,36 @@ export function startThread<Api extends Offer<Api>>(
 }
 
 /** Called once by a worker's module: offers these functions to the thread that started it. */
-export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>): void {
+export function serveThread<Api extends Offer<Api>>(handlers: Handlers<Api>, atOnce = 1): void {
   const port = parentPort;
   if (port === null) throw new Error('serveThread is for modules that run as a worker thread');
   const gate = workerData as Int32Array;
   const done = () => {
-    Atomics.store(gate, busy, 0);
+    Atomics.sub(gate, busy, 1);
     Atomics.notify(gate, busy);
   };
   // Also when a call ends this thread, or an error that nobody catches does.
-  process.on('exit', done);
+  process.on('exit', () => {
+    Atomics.store(gate, busy, 0);
+    Atomics.notify(gate, busy);
+  });
   port.on(
     'message',
-    serveCalls(handlers, {
-      post: (answer, transfer) => port.postMessage(answer, transfer),
-      turn: () => new Promise((resume) => setImmediate(resume)),
-      begin() {
-        Atomics.store(gate, busy, 1);
-        if (Atomics.load(gate, closed) === 0) return true;
-        done();
-        return false;
+    serveCalls(
+      handlers,
+      {
+        post: (answer, transfer) => port.postMessage(answer, transfer),
+        turn: () => new Promise((resume) => setImmediate(resume)),
+        begin() {
+          Atomics.add(gate, busy, 1);
+          if (Atomics.load(gate, closed) === 0) return true;
+          done();
+          return false;
+        },
+        done,
+        end: () => process.exit(),
       },
-      done,
-      end: () => process.exit(),
-    }),
+      atOnce,
+    ),
   );
 }

@@ -95,6 +95,12 @@ export async function readWeights(
     }
     const arrangement = naming.arrange?.get(name);
     const read = await reads[i];
+    if (read.eightBits) {
+      const { scales } = read.eightBits;
+      checkFinite({ dtype: 'float32', shape: [scales.length], data: scales }, name, options.file);
+      weights.set(name, read as Tensor);
+      continue;
+    }
     const values = arrangement ? arranged(toFloat32(read), arrangement) : toParameter(read, naming.layout);
     checkFinite(values, name, options.file);
     weights.set(name, values);
@@ -162,11 +168,21 @@ export function checkVariances(graph: Graph, weights: Weights, where: string): v
   }
 }
 
-/** x · 0 is NaN for NaN and ±∞ and 0 otherwise, so one sum finds them without a branch per element. */
+/**
+ * x · 0 is NaN for NaN and ±∞ and 0 otherwise, so sums find them without a branch per element: four, which need not
+ * wait for each other.
+ */
 function checkFinite({ data, shape }: Tensor, name: string, file: string): void {
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i] * 0;
-  if (sum === 0) return;
+  let [a, b, c, d] = [0, 0, 0, 0];
+  const fours = data.length - (data.length % 4);
+  for (let i = 0; i < fours; i += 4) {
+    a += data[i] * 0;
+    b += data[i + 1] * 0;
+    c += data[i + 2] * 0;
+    d += data[i + 3] * 0;
+  }
+  for (let i = fours; i < data.length; i++) a += data[i] * 0;
+  if (a + b + c + d === 0) return;
   const bad = data.reduce((count, x) => count + (Number.isFinite(x) ? 0 : 1), 0);
   throw new ResidualError(
     'NUMERICS',

@@ -1,6 +1,6 @@
 import { ResidualError } from '../errors.js';
-import { channelScales, fromEightBits, toEightBits } from '../graph/eight-bits.js';
-import { type AnyTensor, sameShape, sharedFloats, type Tensor, type Weights } from '../tensor.js';
+import { eightBitTensor, toEightBitTensor } from '../graph/eight-bits.js';
+import { type AnyTensor, type EightBits, sameShape, type Tensor, type Weights } from '../tensor.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 
 /** What the scales of a weight's output channels are called in a file. */
@@ -11,16 +11,16 @@ export function packed(weights: Weights, eightBits: ReadonlySet<string>): Readon
   const stored = new Map<string, AnyTensor>(weights);
   for (const name of eightBits) {
     if (weights.has(scaleOf(name))) continue; // A parameter of that name: this one stays as it is.
-    const exact = weights.get(name) as Tensor;
-    const scales = channelScales(exact);
-    stored.set(name, { dtype: 'int8', shape: exact.shape, data: toEightBits(exact, scales) });
+    const { shape, eightBits } = toEightBitTensor(weights.get(name) as Tensor);
+    const { whole, scales } = eightBits as EightBits;
+    stored.set(name, { dtype: 'int8', shape, data: whole });
     stored.set(scaleOf(name), { dtype: 'float32', shape: [scales.length], data: scales });
   }
   return stored;
 }
 
 /**
- * The file with its weights of 8 bits as real numbers.
+ * The file, whose weights of 8 bits are read with their scales, as real numbers.
  * @throws WEIGHTS_FORMAT for one without scales.
  */
 export function unpacked(checkpoint: Checkpoint, file: string): Checkpoint {
@@ -39,18 +39,16 @@ export function unpacked(checkpoint: Checkpoint, file: string): Checkpoint {
         },
       );
     whole.add(name);
-    tensors.set(name, { dtype: 'float32', shape });
     tensors.delete(scaleOf(name));
   }
   return {
     ...checkpoint,
     tensors,
-    async read(name) {
-      if (!whole.has(name)) return checkpoint.read(name);
+    async read(name, memory) {
+      if (!whole.has(name)) return checkpoint.read(name, memory);
       const [weight, scales] = await Promise.all([checkpoint.read(name), checkpoint.read(scaleOf(name))]);
       const { shape, data } = weight as Tensor<'int8'>;
-      const real = fromEightBits(data, (scales as Tensor).data, sharedFloats(data.length));
-      return { dtype: 'float32', shape, data: real };
+      return eightBitTensor(shape, { whole: data, scales: (scales as Tensor).data });
     },
   };
 }

@@ -1,7 +1,7 @@
 import { ResidualError } from '../../errors.js';
 import { formatShape, type Shape, sizeOf } from '../../tensor.js';
-import { attributesOf, type MadeAttributes } from './attributes.js';
-import { type Calls, check, dims, implemented, numbers } from './calls.js';
+import { attributesOf, type Context, type MadeAttributes } from './attributes.js';
+import { bytesOf, type Calls, check, dims, implemented, numbers } from './calls.js';
 import type { Argument, Attributes, DataType, Desc, Dnnl, Layout, Primitive } from './dnnl.js';
 import type { Native } from './native.js';
 import type { Described, Made, MaybeHandle, Md, Tag, Version } from './version.js';
@@ -119,8 +119,16 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     !version.perPicturePostOps &&
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
-  const attributes = (given: Attributes = {}, grouped = false): MadeAttributes =>
-    attributesOf(given, { calls, version, grouped, md });
+  const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
+    attributesOf(given, { calls, version, md, ...more });
+
+  function reorder({ src, dst, scales, axis = [] }: Parameters<Api['reorder']>[0]): Primitive | undefined {
+    const mask = scales && scales.length > 1 ? [axis].flat().reduce((bits, i) => bits | (1 << i), 0) : 0;
+    return make({ src, dst }, attributes({}, { reorder: scales && { scales, mask } }), (attr) => {
+      const status = calls.reorderCreate(calls.out, md(src), calls.engine, md(dst), calls.engine, attr);
+      return implemented(status, 'dnnl_reorder_primitive_desc_create') ? calls.made() : undefined;
+    });
+  }
 
   return {
     describe,
@@ -139,9 +147,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     destroyMemory,
 
     convolution(op) {
-      if (misread(op)) return undefined;
+      const grouped = op.weights.shape.length > op.src.shape.length;
+      const sides = op.padding[0] + op.padding[2] === 0 && op.padding[1] + op.padding[3] > 0;
+      if (misread(op) || (!version.sidePadding8 && op.src.dtype === 's8' && grouped && sides)) return undefined;
       const [top, left, bottom, right] = op.padding;
-      return make(op, attributes(op, op.weights.shape.length > op.src.shape.length), (attr) =>
+      return make(op, attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
           algorithm: numbers.convolution[op.algorithm],
           src: md(op.src),
@@ -189,14 +199,13 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       make({ src, dst }, attributes(), (attr) => version.softmax(attr, md(src), md(dst), axis)),
     resampling: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
-    reorder({ src, dst, scales, axis = [] }) {
-      const made = attributes();
-      const mask = scales && scales.length > 1 ? [axis].flat().reduce((bits, i) => bits | (1 << i), 0) : 0;
-      const runtime = scales ? version.setReorderScales(made.handle, scales, mask) : [];
-      return make({ src, dst }, { ...made, runtime }, (attr) => {
-        const status = calls.reorderCreate(calls.out, md(src), calls.engine, md(dst), calls.engine, attr);
-        return implemented(status, 'dnnl_reorder_primitive_desc_create') ? calls.made() : undefined;
-      });
+    reorder(op) {
+      const made = reorder(op);
+      const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
+      if (made === undefined || made.implementation !== version.gaplessCopy) return made;
+      if (!hasGaps(op.src) && !hasGaps(op.dst)) return made;
+      made.destroy();
+      return reorder({ ...op, scales: Float32Array.of(1) }); // That kernel knows no scales.
     },
 
     postOpArgument: (index) => (version.postOpBase * (index + 1)) | 2,

@@ -8,11 +8,13 @@ export interface MadeAttributes extends Pick<ScaledAttributes, 'biasFactor' | 'r
   destroy(): void;
 }
 
-interface Context {
+export interface Context {
   readonly calls: Calls;
   readonly version: Version;
   /** The weights have a first axis of groups. */
-  readonly grouped: boolean;
+  readonly grouped?: boolean;
+  /** The scales of a reorder, one for each index of the axes whose bits are set. */
+  readonly reorder?: { readonly scales: Float32Array; readonly mask: number } | undefined;
   md(desc: Desc): Md;
 }
 
@@ -26,17 +28,18 @@ const commutes = ({ op }: PostOp): boolean => op === 'sum' || op === 'relu';
  * @throws ENGINE
  */
 export function attributesOf({ postOps = [], scales, fastMath = false }: Attributes, context: Context): MadeAttributes {
-  const { calls, version } = context;
+  const { calls, version, reorder } = context;
   check(calls.attrCreate(calls.out), 'dnnl_primitive_attr_create');
   const handle = calls.made();
   const destroy = (): void => void calls.attrDestroy(handle);
   try {
     check(calls.attrScratchpad(handle, numbers.scratchpadUser), 'dnnl_primitive_attr_set_scratchpad_mode');
     if (fastMath) check(calls.attrFastMath(handle, numbers.fastMathBf16), 'dnnl_primitive_attr_set_fpmath_mode');
-    const options = { plain: postOps.every(commutes), grouped: context.grouped };
+    const options = { plain: postOps.every(commutes), grouped: context.grouped ?? false };
     const scaled = scales ? version.setScales(handle, scales, options) : unscaled;
     setPostOps(handle, postOps, { sum: scales && scaled.sum, last: scaled.last }, context);
-    return { handle, destroy, runtime: scaled.runtime, ...(scaled.biasFactor && { biasFactor: scaled.biasFactor }) };
+    const runtime = reorder ? version.setReorderScales(handle, reorder.scales, reorder.mask) : scaled.runtime;
+    return { handle, destroy, runtime, ...(scaled.biasFactor && { biasFactor: scaled.biasFactor }) };
   } catch (error) {
     destroy();
     throw error;

@@ -1,4 +1,4 @@
-import { describe } from 'vitest';
+import { describe, test } from 'vitest';
 import type { ResidualError } from '../../errors.js';
 import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
 import { shared } from '../../testing.js';
@@ -20,7 +20,8 @@ if (!('code' in opened)) opened.setThreads(1);
 
 /** The library; tests with it stand in `withLibrary`, which skips them where it is not installed. */
 export const dnnl = opened as Dnnl;
-export const withLibrary: (name: string, tests: () => void) => void = describe.skipIf('code' in opened);
+export const withLibrary = (name: string, tests: () => void): void =>
+  'code' in opened ? test.skip(`${name} (oneDNN is not installed)`) : void describe(name, tests);
 
 /** What a test allocated; freed by `release`. */
 const held: (() => void)[] = [];

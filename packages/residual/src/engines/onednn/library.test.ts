@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -36,9 +36,33 @@ describe('finding the library', () => {
     expect(wrong.message).toContain(`RESIDUAL_ONEDNN names ${text}, which does not load`);
   });
 
+  test('none of any name, or one that does not load', () => {
+    const glibc = 'Failed to load shared library: ';
+    const none = 'cannot open shared object file: No such file or directory';
+    const failing = (message: (file: string) => string) => ({
+      ...native,
+      load(file: string): never {
+        throw new Error(glibc + message(file));
+      },
+    });
+    const absent = refused(() =>
+      findLibrary(
+        failing(() => none),
+        '',
+      ),
+    );
+    expect(absent.code).toBe('ENGINE');
+    expect(absent.message).toContain('engine "onednn": the library oneDNN was not found; ');
+    expect(absent.message).toContain(remedy(process.platform));
+    const broken = failing((file) => (file.endsWith('so.2') ? `libOpenCL.so.1: ${none}` : none));
+    const needy = refused(() => findLibrary(broken, ''));
+    expect(needy.message).toContain(`oneDNN does not load: libdnnl.so.2: ${glibc}libOpenCL.so.1: ${none}`);
+  });
+
   test('a library that is not oneDNN, or not of a version that is known', () => {
-    const fake = (version?: readonly number[]) => {
-      const struct = new Int32Array([...(version ?? []), 0, 0, 0, 2, 0]);
+    const fake = (version: readonly number[] | undefined, threads: number) => {
+      // { major, minor, patch, -, address of a text, threads, - }; threads are 2 for OpenMP, 8 for a pool of the caller.
+      const struct = new Int32Array([...(version ?? []), 0, 0, 0, threads, 0]);
       const address = native.allocate(struct.byteLength);
       native.copy(address, struct, struct.byteLength);
       return {
@@ -51,13 +75,14 @@ describe('finding the library', () => {
         },
       };
     };
-    const versionFor = (version?: readonly number[]) => versionOf(fake(version), native);
+    const versionFor = (version?: readonly number[], threads = 2) => versionOf(fake(version, threads), native);
     expect(refused(() => versionFor()).message).toContain('libfake.so is not oneDNN');
     expect(refused(() => versionFor([2, 5, 4])).message).toContain('is oneDNN 2.5.4, but 2.6 or newer is needed');
     expect(refused(() => versionFor([1, 96, 0])).message).toContain('oneDNN 1.96.0');
     expect(refused(() => versionFor([4, 0, 0])).message).toContain('only versions 2.6 to 3.x are known');
     expect(versionFor([2, 6, 0])).toEqual({ text: '2.6.0', major: 2, openmp: true });
-    expect(versionFor([3, 7, 2])).toMatchObject({ text: '3.7.2', major: 3 });
+    expect(versionFor([3, 7, 2], 4)).toEqual({ text: '3.7.2', major: 3, openmp: false });
+    expect(refused(() => versionFor([3, 9, 1], 8)).message).toContain('from conda take onednn-cpu-omp');
   });
 
   test('names and remedies of every platform', () => {
@@ -88,11 +113,11 @@ withLibrary('the library', () => {
   const compute = `
     const { openDnnl } = await import(${JSON.stringify(library)});
     const d = openDnnl();
-    const desc = d.describe([8, 64, 64, 64], 'f32', 'channelsLast');
+    const desc = d.describe([2, 64, 64, 64], 'f32', 'channelsLast');
     const relu = d.eltwise({ src: desc, dst: desc, kind: 'relu' });
     const memory = d.memory(desc, d.allocate(desc.bytes));
     const list = d.arguments([[1, memory], [17, memory]]);
-    for (let i = 0; i < 50; i++) d.execute(relu.handle, list);
+    for (let i = 0; i < 5; i++) d.execute(relu.handle, list);
     d.wait();`;
   const inWorker = (then: string, ending: string): string => `
     import { Worker } from 'node:worker_threads';
@@ -106,6 +131,15 @@ withLibrary('the library', () => {
   const node = process.execPath.includes('ld-linux') ? 'node' : process.execPath;
   const output = (source: string): string =>
     execFileSync(node, ['--input-type=module', '-e', source], { encoding: 'utf8' });
+
+  test('a program that used it ends as it wants to', () => {
+    const ended = (then: string) => {
+      const { status, signal } = spawnSync(node, ['--input-type=module', '-e', compute + then], { encoding: 'utf8' });
+      return { status, signal };
+    };
+    expect(ended('process.exit(3);')).toEqual({ status: 3, signal: null });
+    expect(ended("throw new Error('on purpose');")).toEqual({ status: 1, signal: null });
+  });
 
   test('a program that used it ends well: by itself, and after its worker ended or was terminated', () => {
     expect(output(`${compute} process.stdout.write('done');`)).toBe('done');

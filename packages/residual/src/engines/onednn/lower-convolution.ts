@@ -69,13 +69,14 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
   /** The residual in memory that may be written over. A result in 8 bits is as wide as any number of 8 bits. */
   function residual({ scaleOf }: Site, dst: DataType, value: number): Place {
     const wish = { layout: variant.layout };
-    if (dst === 'f32' || dst === 'bf16') return draft.overwritable(value, { ...wish, dtype: dst, scale: 1 }, index);
+    if (dst === 'f32' || dst === 'bf16')
+      return draft.overwritable(value, { ...wish, dtype: dst, scale: 1 }, index, src);
     const scale = scaleOf(value);
     const { desc } = draft.home(value);
     const eightBits = desc.dtype === 'u8' || desc.dtype === 's8';
     // Float numbers that were never given a scale take the result's.
     const as = eightBits ? {} : (scale ?? { dtype: dst, scale: result?.scale ?? 1 });
-    return draft.overwritable(value, { ...wish, ...as }, index);
+    return draft.overwritable(value, { ...wish, ...as }, index, src);
   }
 }
 

@@ -6,7 +6,7 @@ import { difference } from '../check.js';
 import type { CompileOptions, Engine } from '../engine.js';
 import { engines } from '../index.js';
 import { randomLayer, randomNetwork } from '../random.test.graphs.js';
-import { noiseWeights, sketch } from '../sketch.js';
+import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
 
 type Case = typeof randomNetwork extends fc.Arbitrary<infer T> ? T : never;
 
@@ -57,3 +57,14 @@ test('zeros around negative numbers win a MaxPool', async () => {
   await executable.dispose();
   expect([...data]).toEqual([0, 0, 0, 0]);
 });
+
+test.each([true, false])(
+  'a convolution is added to the very value that it reads, deterministic: %s',
+  async (deterministic) => {
+    const net = sketch('block of one', [1, 16, 12, 12]);
+    const around = { kernel: [3, 3], stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1 } as const;
+    const conv = net.add('conv2d', [net.image], around, [[16, 16, 3, 3]]);
+    const graph = net.finish({ sum: net.add('add', [conv, net.image], {}) });
+    await agree({ deterministic })({ graph, image: noiseTensor([1, 16, 12, 12], noise(1)) }, 1);
+  },
+);

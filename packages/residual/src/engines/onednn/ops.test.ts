@@ -359,6 +359,46 @@ withLibrary('parts of a tensor', () => {
     }
   });
 
+  for (const dtype of ['f32', 'bf16', 'u8'] as const)
+    test(`one part is copied to another, and nothing between, ${dtype}`, () => {
+      const shape = [2, 16, 6, 7];
+      const x = numbersOf(shape, 1, dtype);
+      const scale = dtype === 'u8' ? 1 / 127 : 1;
+      for (const layout of ['channelsLast', 'plain'] as const)
+        for (const [box, from, to] of [
+          [
+            [4, 1],
+            [1, 2],
+            [1, 0],
+          ],
+          [
+            [1, 7],
+            [2, 0],
+            [0, 0],
+          ],
+          [
+            [3, 4],
+            [0, 0],
+            [3, 3],
+          ],
+        ] as const) {
+          const all = store(dnnl.describe(shape, dtype, layout), x, { scales: Float32Array.of(scale) });
+          const boxes = [from, to].map((at) => dnnl.part(all.desc, [0, 0, ...at], [2, 16, ...box])!);
+          const [src, dst] = boxes.map((desc) => place(desc, all.address));
+          run(must(dnnl.reorder({ src: src.desc, dst: dst.desc })), [
+            [argument.src, src],
+            [argument.dst, dst],
+          ]);
+          const at = (plane: number, [y, z]: readonly [number, number], i: number, j: number) =>
+            (plane * 6 + y + i) * 7 + z + j;
+          const expected = x.slice();
+          for (let plane = 0; plane < 32; plane++)
+            for (let i = 0; i < box[0]; i++)
+              for (let j = 0; j < box[1]; j++) expected[at(plane, to, i, j)] = x[at(plane, from, i, j)];
+          expect(farthest(fetch(all, scale), expected)).toBeLessThan(1e-6);
+        }
+    });
+
   test('undefined where the layout does not allow it', () => {
     const blocked = dnnl.describe([1, 32, 4, 4], 'f32', 'blocked');
     expect(dnnl.part(blocked, [0, 5, 0, 0], [1, 16, 4, 4])).toBeUndefined();

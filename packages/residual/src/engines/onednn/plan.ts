@@ -77,8 +77,11 @@ export interface Draft {
   find(value: number, wish: Wish): Place;
   /** New memory for a result. */
   fresh(shape: Shape, layout: Layout, dtype: DataType, scale?: number): Place;
-  /** The memory of a value that nobody needs after the step at hand, to be written over; a copy where it is needed. */
-  overwritable(value: number, wish: Wish, step: number): Place;
+  /**
+   * The memory of a value that nobody needs after the step at hand, to be written over; a copy where it is needed, or
+   * where the step reads it too, as `besides`, while it writes.
+   */
+  overwritable(value: number, wish: Wish, step: number, besides?: Place): Place;
   /** The same memory read as another shape. */
   alias(place: Place, shape: Shape, layout: Layout): Place;
   /** A box inside a place; undefined where its layout has none. */
@@ -156,9 +159,11 @@ export function buildPlan(
       inhabit(value, made);
       return made;
     },
-    overwritable(value, wish, step) {
+    overwritable(value, wish, step, besides) {
       const place = draft.find(value, wish);
-      const dead = [...(tenants.get(place.piece) ?? [])].every((tenant) => (lastRead.get(tenant) ?? -1) <= step);
+      const dead =
+        place.piece !== besides?.piece &&
+        [...(tenants.get(place.piece) ?? [])].every((tenant) => (lastRead.get(tenant) ?? -1) <= step);
       if (dead) return place;
       const copy = draft.fresh(place.desc.shape, place.layout, place.desc.dtype, place.scale);
       reorder(`value ${value}, kept`, place, copy);

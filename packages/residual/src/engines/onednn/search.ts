@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { ResidualError } from '../../errors.js';
 import type { Library, Native } from './native.js';
 
@@ -20,13 +20,14 @@ export function systemNames(platform: NodeJS.Platform): readonly string[] {
 
 /** How to install the library, in one sentence. */
 export function remedy(platform: NodeJS.Platform): string {
-  const ways: Partial<Record<NodeJS.Platform, string>> = {
-    darwin: 'run: brew install onednn',
-    win32: 'run: conda install -c conda-forge onednn, and set RESIDUAL_ONEDNN to its Library\\bin\\dnnl.dll',
-  };
+  const conda = (file: string) =>
+    `run: conda install -c conda-forge onednn-cpu-omp, and set RESIDUAL_ONEDNN to ${file} in its folder`;
+  if (platform === 'darwin') return `run: brew install onednn; or ${conda('lib/libdnnl.3.dylib')}`;
+  if (platform === 'win32') return conda('Library\\bin\\dnnl.dll');
   return (
-    ways[platform] ??
-    'on Debian 12 and Ubuntu 22.04 run: apt install libdnnl2; on Debian 13: apt install libdnnl3.6; on newer Ubuntu: apt install libdnnl3.x (apt search libdnnl names it); on Fedora: dnf install onednn'
+    'on Debian 12 run: apt install libdnnl2; on Debian 13: apt install libdnnl3.6; on Ubuntu install the package ' +
+    'libdnnl3 or libdnnl3.x that "apt search libdnnl" lists; on Fedora: dnf install onednn; elsewhere ' +
+    conda('lib/libdnnl.so.3')
   );
 }
 
@@ -74,8 +75,12 @@ function openNamed(native: Native, file: string): Found {
   return open(native, file, `RESIDUAL_ONEDNN names ${file}, which`);
 }
 
-const openPackaged = (native: Native, file: string): Found =>
-  open(native, file, `${file} of the package ${packageName}`);
+/** The package holds what the library is linked to as well; what is loaded already is not looked for again. */
+function openPackaged(native: Native, file: string): Found {
+  const needed = ['libgomp.so.1', 'libOpenCL.so.1'].map((name) => join(dirname(file), name));
+  for (const beside of needed.filter((path) => existsSync(path))) open(native, beside, beside);
+  return open(native, file, `${file} of the package ${packageName}`);
+}
 
 function open(native: Native, file: string, what: string): Found {
   try {
@@ -96,15 +101,18 @@ function packagedFile(): string | undefined {
 
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0];
 
-/** Why a library that is there does not load; `undefined` when there is none of that name. */
+/**
+ * Why a library that is there does not load; `undefined` when there is none of that name. The loader of glibc names a
+ * file only when it is another one: what the library needs.
+ */
 function because(error: unknown, file: string): string | undefined {
   const message = firstLine(error);
   const absent =
-    message.includes(`${file}: cannot open shared object file`) || // glibc
-    message.includes(`Error loading shared library ${file}: No such file`) || // musl
+    /library: cannot open shared object file: No such file/.test(message) || // glibc
+    message.includes(`${file}: No such file`) || // musl
     message.includes('no such file') || // macOS
     process.platform === 'win32';
-  return absent ? undefined : message;
+  return absent ? undefined : `${file}: ${message}`;
 }
 
 /** What `dnnl_version()` points to. */
@@ -122,9 +130,15 @@ export interface LibraryVersion {
 export function versionOf({ library, file }: Found, native: Native): LibraryVersion {
   const [major, minor, patch, runtime] = readVersion({ library, file }, native);
   const text = `${major}.${minor}.${patch}`;
+  const threadPool = 8;
   if (major < 2 || (major === 2 && minor < 6))
     throw refuse(`${file} is oneDNN ${text}, but 2.6 or newer is needed`, file);
   if (major > 3) throw refuse(`${file} is oneDNN ${text}, but only versions 2.6 to 3.x are known`, file);
+  if (runtime === threadPool)
+    throw refuse(
+      `${file} was built for a thread pool of the program that uses it, and would compute in one thread; from conda take onednn-cpu-omp`,
+      file,
+    );
   return { text, major: major as 2 | 3, openmp: runtime === 2 };
 }
 

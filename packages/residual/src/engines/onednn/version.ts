@@ -54,6 +54,10 @@ export interface Version {
   readonly postOpBase: number;
   /** Post-ops of convolutions may take a number for each channel of each picture, `[N, C, 1, 1]`. */
   readonly perPicturePostOps: boolean;
+  /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
+  readonly sidePadding8: boolean;
+  /** A kernel for reorders that takes every tensor for one without gaps. */
+  readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;
 
   /** By tag. */

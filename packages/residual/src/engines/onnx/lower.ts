@@ -140,8 +140,17 @@ export function lower(graph: Graph, weights: Weights, quantisation?: Quantisatio
       for (const input of inputs) {
         const parameter = parameters.get(input);
         if (parameter === undefined) continue;
-        const { data } = weights.get(parameter.name) as Tensor;
-        initializers.set(input, { name: input, shape: parameter.shape, data });
+        const tensor = weights.get(parameter.name) as Tensor;
+        const { eightBits } = tensor;
+        initializers.set(input, {
+          name: input,
+          shape: parameter.shape,
+          // Not asked for where they are not needed: to make them takes time.
+          get data() {
+            return tensor.data;
+          },
+          eightBits,
+        });
       }
     };
     const site: Site = {

@@ -1,5 +1,5 @@
 import { PbfWriter } from 'pbf';
-import type { Shape } from '../../tensor.js';
+import type { EightBits, Shape } from '../../tensor.js';
 
 // Field numbers below are those of onnx.proto (github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 
@@ -18,6 +18,8 @@ export interface Initializer {
   readonly name: string;
   readonly shape: Shape;
   readonly data: Float32Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
+  /** For a weight of 8 bits, which becomes another initializer: its numbers, and then `data` may be empty. */
+  readonly eightBits?: EightBits | undefined;
 }
 
 export interface OnnxModel {

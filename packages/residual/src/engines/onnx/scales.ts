@@ -1,5 +1,6 @@
-import { channelScales, toEightBits } from '../../graph/eight-bits.js';
+import { channelScales, roundEven, toEightBits } from '../../graph/eight-bits.js';
 import type { ActivationScale } from '../../graph/quantisation.js';
+import type { EightBits } from '../../tensor.js';
 import type { Initializer, OnnxModel, OnnxNode } from './model.js';
 
 /** What becomes 8 bits, by the names of the lowered model. */
@@ -58,12 +59,12 @@ export function withScales(
 
   /** The inputs of a layer of 8 bits. */
   function layer([x, weight, bias]: readonly string[], { scale }: ActivationScale): string[] {
-    const { shape, data } = initializers.get(weight) as Initializer;
-    const given = { dtype: 'float32', shape, data: data as Float32Array } as const;
+    const given = initializers.get(weight) as Initializer;
     const shift = bias === undefined ? undefined : (initializers.get(bias)?.data as Float32Array);
+    const { whole, scales: own } = given.eightBits ?? wholeNumbers(given);
     // A bias must fit 32 bits at the scale of the products: next to it, so small a weight is nothing.
-    const scales = channelScales(given).map((s, c) => Math.max(s, Math.abs(shift?.[c] ?? 0) / (scale * 2 ** 30)) || 1);
-    const inputs = [x, stored(weight, toEightBits(given, scales), scales)];
+    const scales = own.map((s, c) => Math.max(s, Math.abs(shift?.[c] ?? 0) / (scale * 2 ** 30)) || 1);
+    const inputs = [x, stored(weight, rescaled(whole, own, scales), scales)];
     if (shift === undefined) return inputs;
     const products = scales.map((s) => s * scale);
     return [
@@ -95,4 +96,22 @@ export function withScales(
   }
   const read = new Set(nodes.flatMap(({ inputs }) => inputs));
   return { ...model, nodes, initializers: [...initializers.values()].filter(({ name }) => read.has(name)) };
+}
+
+function wholeNumbers({ shape, data }: Initializer): EightBits {
+  const weight = { dtype: 'float32', shape, data: data as Float32Array } as const;
+  const scales = channelScales(weight);
+  return { whole: toEightBits(weight, scales), scales };
+}
+
+/** The same weights on other grids: nearly always the same. */
+function rescaled(whole: Int8Array, from: Float32Array, to: Float32Array): Int8Array {
+  const row = whole.length / from.length;
+  let changed = whole;
+  from.forEach((scale, c) => {
+    if (scale === to[c]) return;
+    if (changed === whole) changed = whole.slice();
+    for (let i = c * row; i < (c + 1) * row; i++) changed[i] = roundEven((whole[i] * scale) / to[c]);
+  });
+  return changed;
 }
