@@ -230,8 +230,7 @@ function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold 
     refuse(`labels and preprocessing are kept in .residual and .onnx files; ${format} has no place for them`);
   if (dialect !== undefined && format === 'onnx')
     refuse('an ONNX model has the names of its network; leave dialect out');
-  if (dialect !== undefined && !spellings.includes(dialect))
-    throw unknownName('dialect', dialect, spellings);
+  if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
   if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
 }
 

@@ -111,6 +111,11 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
+  const [, channels] = graph.inputs[0].shape;
+  if (channels !== 3)
+    doubts.push(
+      `${file}: its network takes pictures of ${channels} channel${channels === 1 ? '' : 's'}: photographs, which are prepared as three, do not fit; pass arrays`,
+    );
   if (outputsOf(graph) === undefined) {
     const head = headWeights([...naming.tensors.values(), ...naming.foreign]);
     const own = head.length ? `; ${list(head)} may be a head of its own, which was left out` : '';
