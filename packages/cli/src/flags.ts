@@ -268,7 +268,7 @@ export const convertFlags = {
     help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
     parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
   },
-  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  dialect: { value: 'dialect', help: 'spelling of the tensors; that of the source when left out', parse: text },
   part,
   labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
   preprocess: {

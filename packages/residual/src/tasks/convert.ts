@@ -3,7 +3,7 @@ import { aborted, ResidualError, unknownName } from '../errors.js';
 import type { HubOptions } from '../hub/options.js';
 import { byteLength, type Checkpoint, type Metadata } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
-import { type DialectName, dialects } from '../weights/names.js';
+import { type DialectName, dialectNames, dialects } from '../weights/names.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
 import { readSideFiles } from '../weights/side-files.js';
@@ -31,6 +31,9 @@ export interface ConvertOptions
   /** Called while a published model is downloaded. */
   readonly onDownload?: HubOptions['onProgress'];
 }
+
+/** What `dialect` may be: the dialects we know, and `residual`, each parameter by our own name. */
+export const spellings: readonly string[] = [...dialectNames, ownSpelling];
 
 /** What was written. */
 export interface Converted {
@@ -311,8 +314,7 @@ function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold 
     refuse(`labels and preprocessing are kept in .residual and .onnx files; ${format} has no place for them`);
   if (dialect !== undefined && format === 'onnx')
     refuse('an ONNX model has the names of its network; leave dialect out');
-  if (dialect !== undefined && dialect !== ownSpelling && !Object.hasOwn(dialects, dialect))
-    throw unknownName('dialect', dialect, [...Object.keys(dialects), ownSpelling]);
+  if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
   if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
 }
 

@@ -10,7 +10,7 @@ import type { Naming } from '../weights/names.js';
 import { familyName, lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
-import { list, type Network, outputsOf } from './network.js';
+import { endsInSigmoid, list, type Network, outputsOf } from './network.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
 // such files, and told to the user.
@@ -112,10 +112,19 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
+  const [, channels] = graph.inputs[0].shape;
+  if (channels !== 3)
+    doubts.push(
+      `${file}: its network takes pictures of ${channels} channel${channels === 1 ? '' : 's'}: photographs, which are prepared as three, do not fit; pass arrays`,
+    );
   if (outputsOf(graph) === undefined) {
     const head = headWeights([...naming.tensors.values(), ...naming.foreign]);
     const own = head.length ? `; ${list(head)} may be a head of its own, which was left out` : '';
-    doubts.push(`${file}: it has no classifier; the network ends with its features${own}`);
+    doubts.push(
+      endsInSigmoid(graph)
+        ? `${file}: its outputs stand each for itself (sigmoid); they are no probabilities of one class among many`
+        : `${file}: it has no classifier; the network ends with its features${own}`,
+    );
   }
   if (config && naming.dialect === 'detectron2' && !naming.author) doubts.push(`${file}: ${detectronDoubt(config)}`);
   const own = naming.author ?? naming.dialect;

@@ -208,3 +208,7 @@ export function outputsOf(graph: Graph): number | undefined {
   const [output] = graph.outputs;
   return output.name === 'features' ? undefined : inferShapes(graph)[output.value].at(-1);
 }
+
+/** Whether the outputs are scores that stand each for itself, as those of labels that may hold together. */
+export const endsInSigmoid = ({ nodes, outputs: [{ value }] }: Graph): boolean =>
+  nodes.some(({ op, outputs }) => op === 'sigmoid' && outputs.includes(value));
