@@ -1,4 +1,5 @@
 import { ResidualError } from '../../errors.js';
+import { eightBitTensor } from '../../graph/eight-bits.js';
 import { type Folding, scaled } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import { WeightsNeeded } from '../backend.js';
@@ -51,7 +52,6 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
   const magnitudes = new Map<string, Float32Array>();
   let factors: Folding['factors'] = new Map();
   let folded: Weights | undefined;
-  let given: Weights | undefined;
   shared.users += 1;
 
   function tensorOf(name: string): Tensor {
@@ -75,10 +75,14 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
       const all = kept.get(name) ?? [];
       const found = all.find((one) => dnnl.areEqual(one.as, as) && areEqual(one.divisors, divisors));
       if (found) return found.memory;
-      const { data } = tensorOf(name);
+      const tensor = tensorOf(name);
       const address = dnnl.allocate(as.bytes);
       const memory = dnnl.memory(as, address);
       kept.set(name, [...all, { as, divisors, memory, address }]);
+      // What is stored as whole numbers only needs its layout.
+      const { eightBits } = tensor;
+      if (as.dtype === 's8' && eightBits && reorder(dnnl, eightBits.whole, shape, as, memory)) return memory;
+      const { data } = tensor;
       if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
         const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
         const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
@@ -90,7 +94,9 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     largest(name) {
       const known = magnitudes.get(name);
       if (known) return known;
-      const { data, shape } = tensorOf(name);
+      const tensor = tensorOf(name);
+      if (tensor.eightBits) return tensor.eightBits.scales.map((scale) => scale * 127);
+      const { data, shape } = tensor;
       const factor = factors.get(name);
       const row = data.length / shape[0];
       const found = Float32Array.from({ length: shape[0] }, (_, c) => {
@@ -104,12 +110,18 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     add: (name, data) => void constants.set(name, { dtype: 'float32', shape: [data.length], data }),
     release() {
       folded = undefined;
-      given = undefined;
     },
     supply(folding, weights) {
-      ({ weights: folded, factors } = folding);
-      given = weights;
-      for (const [name, tensor] of folded) if (given.get(name) !== tensor) changed.add(name);
+      const { factors: found, weights: all } = folding;
+      factors = found;
+      // Weights of 8 bits may come as whole numbers alone.
+      folded = new Map(
+        Array.from(all, ([name, tensor]) => [
+          name,
+          tensor.eightBits ? eightBitTensor(tensor.shape, tensor.eightBits) : tensor,
+        ]),
+      );
+      for (const [name, tensor] of all) if (weights.get(name) !== tensor) changed.add(name);
     },
     dispose() {
       free(dnnl, own);
@@ -130,13 +142,13 @@ function free(dnnl: Dnnl, { kept }: PackedStore): void {
 /** Writes plain numbers into `memory`, in its layout and kind of numbers; false where the library cannot. */
 function reorder(
   dnnl: Dnnl,
-  data: Float32Array,
+  data: Float32Array | Int8Array,
   shape: Shape,
   as: Desc,
   memory: bigint,
   divisors?: Float32Array,
 ): boolean {
-  const plain = dnnl.describe(shape, 'f32', 'plain');
+  const plain = dnnl.describe(shape, data instanceof Int8Array ? 's8' : 'f32', 'plain');
   const axis = as.shape.length > 4 ? [0, 1] : 0;
   const primitive = dnnl.reorder({ src: plain, dst: as, ...(divisors && { scales: divisors, axis }) });
   if (primitive === undefined) return false;
