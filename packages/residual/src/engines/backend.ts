@@ -2,15 +2,16 @@ import type { Graph } from '../graph/graph.js';
 import type { Tensor, Weights } from '../tensor.js';
 import type { CompileOptions } from './engine.js';
 
-/** A network made ready inside the worker thread; its outputs are those of the graph it was made from. */
-/**
- * Thrown by a program's `run` when new shapes need weights that it let go of: it takes them by `supply` and is run again.
- */
+/** Thrown by a program's `run` when new shapes need weights that it let go of: it is run again and given them. */
 export class WeightsNeeded extends Error {}
 
+/** A network made ready inside the worker thread; its outputs are those of the graph it was made from. */
 export interface Program {
-  /** The results' memory belongs to the caller. */
-  run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /**
+   * The results' memory belongs to the caller.
+   * @param weights for a program that threw WeightsNeeded: it lets go of them again before it answers.
+   */
+  run(inputs: Readonly<Record<string, Tensor>>, weights?: Weights): Promise<Record<string, Tensor>>;
   /**
    * For `bench`: runs the convolutions of the last run once more, in their order, as they were chosen for it (layout,
    * algorithm, what is fused into them) and on its buffers, and nothing else. Answers with the milliseconds that took.
@@ -19,8 +20,6 @@ export interface Program {
   convolutions?(): Promise<number>;
   /** For `bench`: layers of the last run that the library computes by plain loops, `layer1.0.conv2 (ref:any)`. */
   slow?(): readonly string[];
-  /** Takes the weights again. A program that never lets go of them leaves this out. */
-  supply?(weights: Weights): void;
   dispose(): Promise<void>;
 }
 

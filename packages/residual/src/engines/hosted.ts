@@ -88,6 +88,7 @@ function keep(
   const eightBits: ReadonlySet<string> =
     quantisation && takesEightBits.includes(engine) ? weightsOfEightBits(graph, quantisation) : new Set();
   let compilation: Compilation | undefined;
+  const running = new Set<Promise<unknown>>();
   let disposed = false;
 
   /** The compilation in the worker there is now. `done` is there once the worker has been told. */
@@ -110,22 +111,29 @@ function keep(
     return begun;
   }
 
+  type Call<T> = (sent: Inputs, weights: Weights | undefined, transfer: ArrayBuffer[]) => Promise<Answer<T>>;
+
   /** What `call` has the worker do with the inputs; `transfer` are those that move there. */
-  async function given<T>(
-    inputs: Inputs,
-    call: (sent: Inputs, transfer: ArrayBuffer[]) => Promise<Answer<T>>,
-  ): Promise<T> {
+  function given<T>(inputs: Inputs, call: Call<T>): Promise<T> {
+    const answer = ask(inputs, call);
+    running.add(answer);
+    const done = () => void running.delete(answer);
+    answer.then(done, done);
+    return answer;
+  }
+
+  async function ask<T>(inputs: Inputs, call: Call<T>): Promise<T> {
     if (disposed) throw new ResidualError('DISPOSED', `${graph.name} was disposed; compile it again before running it`);
     checkInputs(graph, inputs);
     let [sent, transfer] = copied(inputs);
+    let weights: Weights | undefined;
     for (;;) {
       // The worker keeps the order of calls, so there is no need to wait for the compilation here, only to hear of it.
       let { sent: told, done } = compiled();
       for (; !done; { sent: told, done } = compiled()) await told;
-      const [found] = await Promise.all([call(sent, transfer), done]);
+      const [found] = await Promise.all([call(sent, weights, transfer), done]);
       if ('answer' in found) return found.answer;
-      const weights = sharedWeights(graph, await weightsOf(source), eightBits);
-      await worker.call('supply', [id, weights]);
+      weights = sharedWeights(graph, await weightsOf(source), eightBits);
       sent = found.again;
       transfer = Object.values(sent).flatMap(({ data: { buffer } }) => (buffer instanceof ArrayBuffer ? buffer : []));
     }
@@ -138,12 +146,14 @@ function keep(
       await begun.done;
     },
     run: (inputs, { signal } = {}) =>
-      given(inputs, (sent, transfer) => worker.call('run', [id, sent], { transfer, signal })),
+      given(inputs, (sent, weights, transfer) => worker.call('run', [id, sent, weights], { transfer, signal })),
     measure: (inputs, { signal } = {}) =>
-      given(inputs, (sent, transfer) => worker.call('measure', [id, sent], { transfer, signal })),
+      given(inputs, (sent, weights, transfer) => worker.call('measure', [id, sent, weights], { transfer, signal })),
     async dispose() {
       if (disposed) return;
       disposed = true;
+      // One may be about to come back with weights that it was asked for.
+      await Promise.allSettled(running);
       // What is still being read is compiled first, and freed then.
       if (compilation && !compilation.done) await compilation.sent.catch(() => {});
       if (compilation?.losses === worker.losses()) await worker.call('dispose', [id]);

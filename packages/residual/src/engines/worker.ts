@@ -23,10 +23,9 @@ export interface WorkerApi {
   processor(): { model: string; cores: number };
   /** Keeps the network under `id`, a number of the caller's choice. */
   compile(id: number, engine: EngineName, graph: Graph, weights: Weights, options: BackendOptions): void;
-  run(id: number, inputs: Inputs): Answer<Record<string, Tensor>>;
-  measure(id: number, inputs: Inputs): Answer<Measurement>;
-  /** Gives a network its weights again. */
-  supply(id: number, weights: Weights): void;
+  /** With its weights where it asked for them: no other call may come between, or that could let go of them. */
+  run(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Record<string, Tensor>>;
+  measure(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Measurement>;
   dispose(id: number): void;
 }
 
@@ -68,19 +67,19 @@ serveThread<WorkerApi>({
     programs.set(id, await backends[engine].compile(graph, weights, options));
     collectGarbageSoon();
   },
-  async run(id, inputs) {
+  async run(id, inputs, weights) {
     try {
-      const answer = await programOf(id).run(inputs);
+      const answer = await programOf(id).run(inputs, weights);
       return move({ answer }, buffersOf(answer));
     } catch (error) {
       return orAgain(error, inputs);
     }
   },
-  async measure(id, inputs) {
+  async measure(id, inputs, weights) {
     try {
       const program = programOf(id);
       const start = performance.now();
-      await program.run(inputs);
+      await program.run(inputs, weights);
       const run = performance.now() - start;
       const convolutions = await program.convolutions?.();
       const slow = program.slow?.();
@@ -88,9 +87,6 @@ serveThread<WorkerApi>({
     } catch (error) {
       return orAgain(error, inputs);
     }
-  },
-  supply(id, weights) {
-    programs.get(id)?.supply?.(weights);
   },
   async dispose(id) {
     const program = programs.get(id);

@@ -128,13 +128,14 @@ export interface Dnnl {
   readonly processor: {
     /** Such as `avx512_core_bf16`. */
     readonly isa: string;
+    readonly avx2: boolean;
     readonly avx512: boolean;
     readonly bf16: boolean;
     /** Multiplies u8 by s8 without saturating in 16 bits. */
     readonly vnni: boolean;
     readonly amx: boolean;
   };
-  /** For primitives made from now on; a primitive keeps the number it was made with. */
+  /** Before primitives are made, and to the same number before they run. */
   setThreads(threads: number): void;
 
   describe(shape: Shape, dtype: DataType, layout: Layout): Desc;

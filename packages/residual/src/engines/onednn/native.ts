@@ -118,6 +118,7 @@ type Memory = Pick<Native, 'allocate' | 'free'>;
 
 const line = 64;
 const hugePage = 2 ** 21;
+const worthAsking = 2 ** 28;
 
 function posixMemory(libc: Library): Memory {
   const memalign = libc.func('posix_memalign', 'pzz');
@@ -127,6 +128,9 @@ function posixMemory(libc: Library): Memory {
   return {
     allocate(bytes) {
       const large = bytes >= hugePage;
+      // Linux promises more than there is, and kills the process that takes it at its word.
+      if (bytes >= worthAsking && process.platform === 'linux' && bytes > process.availableMemory())
+        throw outOfMemory(bytes);
       if (memalign(out, large ? hugePage : line, checked(bytes)) !== 0) throw outOfMemory(bytes);
       if (large) advise?.(out[0], bytes, 14); // MADV_HUGEPAGE: fewer translations of addresses; advice may be ignored.
       return out[0];

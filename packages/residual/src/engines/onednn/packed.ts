@@ -63,6 +63,25 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     const factor = factors.get(name);
     return factor ? scaled(tensorOf(name), factor).data : tensorOf(name).data;
   }
+  /** Writes a weight into its memory. `factor`: the exact multipliers, where nothing but a BatchNorm divides. */
+  function fill(
+    tensor: Tensor,
+    shape: Shape,
+    as: Desc,
+    memory: bigint,
+    how: { divisors: Float32Array | undefined; factor: Float64Array | undefined; transformed: boolean },
+  ): void {
+    const { eightBits } = tensor;
+    // What is stored as whole numbers only needs its layout.
+    if (as.dtype === 's8' && eightBits && reorder(dnnl, eightBits.whole, shape, as, memory)) return;
+    const { data } = tensor;
+    if (!how.transformed && reorder(dnnl, data, shape, as, memory, how.divisors)) return;
+    const by = how.factor ?? how.divisors?.map((divisor) => 1 / divisor);
+    const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
+    if (!reorder(dnnl, multiplied.data, shape, as, memory))
+      throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out a weight of ${as.bytes} bytes`);
+  }
+
   /** Names whose numbers are the network's own, not those of the weights. */
   const changed = new Set<string>();
 
@@ -78,17 +97,14 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
       const tensor = tensorOf(name);
       const address = dnnl.allocate(as.bytes);
       const memory = dnnl.memory(as, address);
-      kept.set(name, [...all, { as, divisors, memory, address }]);
-      // What is stored as whole numbers only needs its layout.
-      const { eightBits } = tensor;
-      if (as.dtype === 's8' && eightBits && reorder(dnnl, eightBits.whole, shape, as, memory)) return memory;
-      const { data } = tensor;
-      if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
-        const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
-        const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
-        if (!reorder(dnnl, multiplied.data, shape, as, memory))
-          throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
+      try {
+        fill(tensor, shape, as, memory, { divisors, factor: scales === undefined ? factor : undefined, transformed });
+      } catch (error) {
+        dnnl.destroyMemory(memory);
+        dnnl.free(address);
+        throw error;
       }
+      kept.set(name, [...all, { as, divisors, memory, address }]);
       return memory;
     },
     largest(name) {

@@ -102,7 +102,7 @@ export interface Draft {
  * @throws ENGINE when the library fails or memory runs out; nothing stays behind then.
  */
 export function buildPlan(
-  dnnl: Dnnl,
+  given: Dnnl,
   graph: Graph,
   steps: readonly Step[],
   shapes: readonly Shape[],
@@ -110,6 +110,9 @@ export function buildPlan(
   options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
   lower: (draft: Draft, step: Step, index: number) => void,
 ): Plan {
+  /** What the plan holds beside JavaScript's memory; it goes in the opposite order. */
+  const owned: (() => void)[] = [];
+  const dnnl = noted(given, ({ destroy }) => owned.push(destroy));
   const instructions: Instruction[] = [];
   const places = new Map<number, Place[]>();
   const pieces: Piece[] = [];
@@ -216,11 +219,38 @@ export function buildPlan(
     });
     // Inputs are written before the first call, also by a plan without any.
     for (const { place } of inputs) place.piece.to = Math.max(place.piece.to, 0);
-    return bind(dnnl, instructions, pieces, inputs, outputs);
+    return bind(dnnl, instructions, pieces, inputs, outputs, owned);
   } catch (error) {
-    for (const { primitive } of instructions) primitive?.destroy();
+    release(owned);
     throw error;
   }
+}
+
+/** The same library, but whatever primitive it makes is told: one that was not put to use yet must go, too. */
+function noted(dnnl: Dnnl, tell: (made: Primitive) => void): Dnnl {
+  const note =
+    <Op>(make: (op: Op) => Primitive | undefined) =>
+    (op: Op): Primitive | undefined => {
+      const made = make(op);
+      if (made) tell(made);
+      return made;
+    };
+  return {
+    ...dnnl,
+    convolution: note(dnnl.convolution),
+    innerProduct: note(dnnl.innerProduct),
+    pooling: note(dnnl.pooling),
+    batchNorm: note(dnnl.batchNorm),
+    eltwise: note(dnnl.eltwise),
+    binary: note(dnnl.binary),
+    softmax: note(dnnl.softmax),
+    resampling: note(dnnl.resampling),
+    reorder: note(dnnl.reorder),
+  };
+}
+
+function release(owned: readonly (() => void)[]): void {
+  for (const free of owned.toReversed()) free();
 }
 
 /** Whether a place lies so: where several layouts are one and the same, any name will do. */
@@ -242,16 +272,31 @@ function bind(
   pieces: readonly Piece[],
   inputs: readonly Port[],
   outputs: readonly (Port & { shape: Shape })[],
+  owned: (() => void)[],
 ): Plan {
   const used = pieces.filter((piece) => piece.to >= 0);
   const bytes = layOut(used);
   const scratchBytes = Math.max(0, ...instructions.map(({ primitive }) => primitive?.scratchpad ?? 0));
-  const base = dnnl.allocate(Math.max(64, bytes));
+  function allocate(bytes: number): bigint {
+    const address = dnnl.allocate(bytes);
+    owned.push(() => dnnl.free(address));
+    return address;
+  }
+  function memory(desc: Desc, address: bigint): bigint {
+    const made = dnnl.memory(desc, address);
+    owned.push(() => dnnl.destroyMemory(made));
+    return made;
+  }
+  function arguments_(list: readonly Argument[]): Arguments {
+    const made = dnnl.arguments(list);
+    owned.push(() => dnnl.freeArguments(made));
+    return made;
+  }
+  const base = allocate(Math.max(64, bytes));
   const memories = new Map<string, bigint>();
-  const everyMemory: bigint[] = [];
-  const scratch = scratchBytes ? dnnl.allocate(scratchBytes) : undefined;
-  const scratchMemory = scratch && dnnl.memory(dnnl.describe([scratchBytes], 'u8', 'plain'), scratch);
-  if (scratchMemory) everyMemory.push(scratchMemory);
+  const scratchMemory = scratchBytes
+    ? memory(dnnl.describe([scratchBytes], 'u8', 'plain'), allocate(scratchBytes))
+    : undefined;
 
   const addressOf = ({ piece }: Place): bigint => base + BigInt(piece.offset);
   const descs: Desc[] = [];
@@ -260,8 +305,7 @@ function bind(
     let number = descs.indexOf(place.desc);
     if (number < 0) number = descs.push(place.desc) - 1;
     const key = `${number} ${place.piece.offset}`;
-    const found = memories.get(key) ?? dnnl.memory(place.desc, addressOf(place));
-    if (!memories.has(key)) everyMemory.push(found);
+    const found = memories.get(key) ?? memory(place.desc, addressOf(place));
     memories.set(key, found);
     return found;
   }
@@ -270,7 +314,7 @@ function bind(
     if (primitive === undefined) return { kind, host: () => host?.(addressOf) };
     const list: Argument[] = [...places.map(([id, place]): Argument => [id, memoryOf(place)]), ...constants];
     if (primitive.scratchpad && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
-    return { kind, handle: primitive.handle, args: dnnl.arguments(list) };
+    return { kind, handle: primitive.handle, args: arguments_(list) };
   });
   const floats = (place: Place, length: number) => new Float32Array(dnnl.view(addressOf(place), length * 4), 0, length);
   const into = inputs.map(({ name, place }) => ({ name, view: floats(place, sizeOf(place.desc.shape)) }));
@@ -302,12 +346,6 @@ function bind(
       for (const call of calls) if (call.kind === kind) perform(call);
       dnnl.wait();
     },
-    dispose() {
-      for (const { args } of calls) if (args) dnnl.freeArguments(args);
-      for (const memory of everyMemory) dnnl.destroyMemory(memory);
-      for (const { primitive } of instructions) primitive?.destroy();
-      dnnl.free(base);
-      if (scratch) dnnl.free(scratch);
-    },
+    dispose: () => release(owned),
   };
 }

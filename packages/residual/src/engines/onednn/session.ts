@@ -1,6 +1,6 @@
-import { processor } from '#runtime';
+import { collectGarbageSoon, processor } from '#runtime';
 import { type Graph, inferShapes } from '../../graph/graph.js';
-import { planFolding } from '../../graph/passes.js';
+import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { chooseVariants } from './choose.js';
@@ -56,31 +56,52 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   const folded = folding.graph;
   const steps = fuse(folded);
   const packed = packWeights(dnnl, storeOf(options.store));
-  packed.supply(folding, given);
+  const threads = options.threads ?? processor().cores;
   const plans = new Map<string, Plan>();
   let latest: Plan | undefined;
 
   function planFor(inputs: Readonly<Record<string, Shape>>): Plan {
+    // A primitive must run in as many threads as it was made for; another network may have set another number since.
+    dnnl.setThreads(threads);
     const key = folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ');
-    const plan = plans.get(key) ?? makePlan(dnnl, folded, steps, inferShapes(folded, inputs), packed, options);
+    const plan = plans.get(key) ?? makePlan(dnnl, folded, steps, inferShapes(folded, inputs), packed, options, threads);
     plans.delete(key);
     plans.set(key, plan);
     if (plans.size > plansKept) {
       const [oldest, old] = plans.entries().next().value as [string, Plan];
       plans.delete(oldest);
       old.dispose();
+      collectGarbageSoon(); // Version 3 frees a plan's descriptors when they are collected.
     }
-    packed.release();
     latest = plan;
     return plan;
   }
-  planFor(options.shapes ?? Object.fromEntries(folded.inputs.map(({ name, shape }) => [name, shape])));
+  /** Makes the weights known for as long as `use` takes. */
+  function withWeights<T>(known: Folding, weights: Weights, use: () => T): T {
+    packed.supply(known, weights);
+    try {
+      return use();
+    } finally {
+      packed.release();
+    }
+  }
+  try {
+    withWeights(folding, given, () =>
+      planFor(options.shapes ?? Object.fromEntries(folded.inputs.map(({ name, shape }) => [name, shape]))),
+    );
+  } catch (error) {
+    packed.dispose();
+    throw error;
+  }
 
   return {
-    run: async (inputs) =>
-      planFor(Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]))).run(inputs),
-    supply: (weights) => packed.supply(planFolding(graph, weights), weights),
+    async run(inputs, weights) {
+      const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+      const find = () => planFor(shapes);
+      return (weights ? withWeights(planFolding(graph, weights), weights, find) : find()).run(inputs);
+    },
     async convolutions() {
+      dnnl.setThreads(threads);
       const began = performance.now();
       latest?.repeat('convolution');
       return performance.now() - began;
@@ -103,9 +124,9 @@ function makePlan(
   steps: readonly Step[],
   shapes: readonly Shape[],
   packed: PackedWeights,
-  { threads = processor().cores, precision = 'f32', quantisation, deterministic = false }: BackendOptions,
+  { precision = 'f32', quantisation, deterministic = false }: BackendOptions,
+  threads: number,
 ): Plan {
-  dnnl.setThreads(threads);
   const dtype = precision === 'bf16' ? 'bf16' : 'f32';
   const network = { graph, steps, shapes, dtype, quantisation } as const;
   // Kernels of 8 bits are for channels that lie together.
