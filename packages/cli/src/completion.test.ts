@@ -47,6 +47,7 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
         'residual classify --engine ref\t',
         'residual classify --preprocess torchvision-v\t',
         'residual classify --model resnet8-c\t',
+        'residual convert --dialect hug\t',
         'residual classify -w weig\t',
         'residual classify weig\t',
         'residual help insp\t',
@@ -59,6 +60,7 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
       '[classify][--engine][reference]',
       '[classify][--preprocess][torchvision-v2]',
       '[classify][--model][resnet8-cifar10]',
+      '[convert][--dialect][huggingface]',
       '[classify][-w][weights.pth]',
       '[classify][weights.pth]',
       '[help][inspect]',
@@ -94,6 +96,7 @@ describe('fish', () => {
     expect(complete('residual classify --engin')).toEqual(['--engine\tauto, onnx, onednn or reference']);
     expect(complete('residual classify --engine ').sort()).toEqual(['auto', 'onednn', 'onnx', 'reference']);
     expect(words('residual classify --model resnet8-c')).toEqual(['resnet8-cifar10']);
+    expect(words('residual convert --dialect hug')).toEqual(['huggingface']);
     expect(words('residual classify -w weig')).toEqual(['weights.pth']);
     expect(words('residual classify weig')).toEqual(['weights.pth']);
     expect(words('residual doctor weig')).toEqual(['']);

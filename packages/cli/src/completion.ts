@@ -1,9 +1,10 @@
 import { type Flag, flagName, type Shell } from './flags.js';
 import { type Verb, verbs } from './verbs.js';
 
-/** Words that stand for something the library knows: what `--model` and `--preprocess` take. */
+/** Words that stand for something the library knows: what `--model`, `--preprocess` and `--dialect` take. */
 export interface KnownWords {
   readonly models: readonly string[];
+  readonly dialects: readonly string[];
   readonly presets: readonly string[];
 }
 
@@ -58,7 +59,8 @@ function rowOf({ name, summary, args, words, flags }: Verb, known: KnownWords): 
 }
 
 function flagOf(key: string, { short, value, help, parse }: Flag, known: KnownWords): FlagRow {
-  const names = value === 'preset' ? known.presets : /model$/i.test(key) ? known.models : [];
+  const { models, presets, dialects } = known;
+  const names = value === 'preset' ? presets : value === 'dialect' ? dialects : /model$/i.test(key) ? models : [];
   return {
     names: [flagName(key), ...(short ? [`-${short}`] : [])],
     help,

@@ -138,6 +138,7 @@ export const classifyFlags = {
     help: 'numbers the engine computes with: f32, bf16, or int8 of a quantised model',
     parse: oneOf('f32', 'bf16', 'int8'),
   },
+  deterministic: { help: 'choose kernels by a fixed table, never by the clock: the same bits in every run' },
   threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
   preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
   decode: { value: 'how', help: 'default, or pillow: exactly its pixels', parse: oneOf('default', 'pillow') },
@@ -267,7 +268,7 @@ export const convertFlags = {
     help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
     parse: oneOf('residual', 'safetensors', 'pytorch', 'keras', 'onnx'),
   },
-  dialect: { value: 'name', help: 'spelling of the tensors; that of the source when left out', parse: text },
+  dialect: { value: 'dialect', help: 'spelling of the tensors; that of the source when left out', parse: text },
   part,
   labels: { value: 'file', help: 'class names for .residual and .onnx, one a line or a JSON list', parse: text },
   preprocess: {

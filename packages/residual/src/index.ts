@@ -78,7 +78,7 @@ export {
   type Station,
 } from './tasks/compare.js';
 export { isRecording } from './tasks/compare-recorded.js';
-export { type Converted, type ConvertOptions, convert } from './tasks/convert.js';
+export { type Converted, type ConvertOptions, convert, spellings } from './tasks/convert.js';
 export { type Exported, type ExportOptions, exportOnnx } from './tasks/export.js';
 export { type Inspection, type InspectOptions, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';

@@ -35,7 +35,8 @@ export async function run(args: readonly string[], options: Options, context: Co
   checkArrays(files, options, note);
 
   classify.warm();
-  await using model = await open(options, context);
+  // To choose kernels by the clock takes longer than one picture.
+  await using model = await open(files.length === 1 ? { ...options, deterministic: true } : options, context);
   for (const text of model.notes) note(text);
   if (options.json && model.record.about !== undefined) note(aboutModel(model));
   const classes = classesOf(model);

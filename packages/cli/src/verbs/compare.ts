@@ -125,9 +125,12 @@ function table({ a, b }: { a: string; b: string }, comparison: Comparison): stri
   ].join('\n');
 }
 
-function sentences({ stations, parts, sameInput, causes, answers }: Comparison, tolerance: number): string[] {
+function sentences({ stations, parts, sameInput, causes, answers, leftOut }: Comparison, tolerance: number): string[] {
+  const rest = Object.entries(leftOut ?? {}).flatMap(([side, names]) =>
+    names.length ? `Not compared, for want of a station of that name: ${some(names)} of ${side}.` : [],
+  );
   if (parts === undefined)
-    return [`They agree: no station differs by more than ${number(tolerance)} of its largest value.`];
+    return [`They agree: no station differs by more than ${number(tolerance)} of its largest value.`, ...rest];
   const at = stations[parts];
   const worst = at.worst
     ? `; most at [${at.worst.at.join(', ')}]: ${value(at.worst.a)} against ${value(at.worst.b)}`
@@ -145,9 +148,12 @@ function sentences({ stations, parts, sameInput, causes, answers }: Comparison, 
         : `Given one and the same input, the networks agree (${number(most(sameInput))}).`,
     );
   if (answers) lines.push(`a says ${answer(answers.a)}, b says ${answer(answers.b)}.`);
-  return lines;
+  return [...lines, ...rest];
 }
 
+/** The first few of many names. */
+const some = (names: readonly string[]): string =>
+  `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
 const most = (stations: readonly Station[]): number => Math.max(...stations.map(({ relative }) => relative ?? 0));
 const answer = ({ label, probability }: Prediction): string => `${label} (${(100 * probability).toFixed(1)} %)`;
 const value = (given: number | null): string => (given === null ? 'no number' : String(Number(given.toPrecision(4))));

@@ -1,4 +1,4 @@
-import { bundled, catalogue, family, presetNames } from 'residual';
+import { bundled, catalogue, family, presetNames, spellings } from 'residual';
 import { unknownName } from 'residual/errors';
 import { completionScript } from '../completion.js';
 import { shells } from '../flags.js';
@@ -10,6 +10,6 @@ export async function run([name]: readonly string[]): Promise<number> {
   if (shell === undefined) throw unknownName('shell', name, shells);
   const published = (await catalogue()).map(({ id }) => id);
   const models = [...Object.keys(bundled), ...Object.keys(family), ...published];
-  await print(completionScript(shell, { models, presets: presetNames }));
+  await print(completionScript(shell, { models, presets: presetNames, dialects: spellings }));
   return 0;
 }

@@ -197,7 +197,7 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
 }
 
 /** Engines that take a weight's `eightBits` in place of its `data`, which is then empty. */
-const takesEightBits: readonly EngineName[] = ['onnx'];
+const takesEightBits: readonly EngineName[] = ['onednn', 'onnx'];
 
 /**
  * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole

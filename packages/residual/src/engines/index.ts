@@ -1,4 +1,4 @@
-import { unknownName } from '../errors.js';
+import { ResidualError, unknownName } from '../errors.js';
 import type { Engine, EngineName } from './engine.js';
 import { hosted, worker } from './hosted.js';
 
@@ -21,7 +21,14 @@ const auto: Engine = {
   async compile(graph, options) {
     // Other devices are ONNX Runtime's.
     const best = (options.device ?? 'cpu') === 'cpu' ? await engines.onednn.available() : undefined;
-    return (best?.ok && best.note === undefined ? engines.onednn : engines.onnx).compile(graph, options);
+    if (best?.ok && best.note === undefined)
+      try {
+        return await engines.onednn.compile(graph, options);
+      } catch (error) {
+        // Not every processor has fast kernels of 8 bits.
+        if (!(error instanceof ResidualError && error.code === 'ENGINE' && options.precision === 'int8')) throw error;
+      }
+    return engines.onnx.compile(graph, options);
   },
 };
 

@@ -67,6 +67,12 @@ export function inferShapes(graph: Graph, inputShapes: Readonly<Record<string, S
   return shapes;
 }
 
+/** The first value number behind all that a graph uses. */
+export function freeFrom({ inputs, parameters, nodes }: Graph): number {
+  const used = [...inputs, ...parameters].map(({ value }) => value).concat(nodes.flatMap(({ outputs }) => outputs));
+  return 1 + used.reduce((most, value) => Math.max(most, value), -1);
+}
+
 /** Output shapes of one node, given the shapes of all values before it. */
 export function nodeShapes(node: Node, shapes: readonly Shape[]): Shape[] {
   // The row and the attributes belong to the same op, which TypeScript cannot see through the union.

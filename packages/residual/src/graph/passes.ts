@@ -1,5 +1,5 @@
 import { sharedFloats, type Tensor, type Weights } from '../tensor.js';
-import { findValue, type Graph, type Node, type Parameter } from './graph.js';
+import { findValue, freeFrom, type Graph, type Node, type Parameter } from './graph.js';
 
 /**
  * The part of a graph that the wanted values need, with those as its outputs: named outputs, features or layers, the
@@ -72,7 +72,7 @@ export function planFolding(graph: Graph, weights: Weights): Folding {
   const nodes = new Map<number, Node>();
   const folded = new Map(weights);
   const factors = new Map<string, Float64Array>();
-  let next = 1 + graph.parameters.reduce((most, { value }) => Math.max(most, value), largestValue(graph));
+  let next = freeFrom(graph);
 
   for (const node of graph.nodes) {
     const layer = node.op === 'batchNorm' ? nodes.get(node.inputs[0]) : undefined;
@@ -136,9 +136,3 @@ function countReaders(graph: Graph): Map<number, number> {
   for (const value of values) readers.set(value, (readers.get(value) ?? 0) + 1);
   return readers;
 }
-
-const largestValue = (graph: Graph): number =>
-  [...graph.inputs.map((input) => input.value), ...graph.nodes.flatMap((node) => node.outputs)].reduce(
-    (most, value) => Math.max(most, value),
-    -1,
-  );

@@ -30,6 +30,7 @@ test('every preset begins with the decoding asked for and yields its published r
     'torchvision-v2': ['-2.118', '2.640'],
     'torchvision-bicubic': ['-2.118', '2.640'],
     msra: ['-123.675', '151.470'],
+    fair: ['-2.118', '2.640'],
     caffe: ['-123.680', '151.061'],
     tf: ['-1.000', '1.000'],
     cifar: ['-2.118', '2.640'],

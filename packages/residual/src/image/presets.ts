@@ -34,6 +34,12 @@ const presets = {
     { step: 'reverseChannels' },
     { step: 'normalize', mean: [103.53, 116.28, 123.675], deviation: [1, 1, 1] },
   ],
+  /** FAIR's ResNeXt as Detectron2 takes it: the same over ImageNet's deviations (PIXEL_STD of its X-101-32x8d configs). */
+  fair: (size) => [
+    ...shortSideThenCrop(256, size),
+    { step: 'reverseChannels' },
+    { step: 'normalize', mean: [103.53, 116.28, 123.675], deviation: [57.375, 57.12, 58.395] },
+  ],
   /** Keras' ResNet50 of 2015 and of Applications: load_img(target_size), preprocess_input of mode caffe. */
   caffe: (size) => [
     { step: 'resize', ...size, filter: 'nearest' },

@@ -83,6 +83,30 @@ describe('logits are what the softmax takes', () => {
   });
 });
 
+describe('what is no score of a class is no logit', () => {
+  const conv = layer('Conv2D', 'c', { filters: 5, kernel_size: 1 }, 'in');
+  const end = (...layers: Entry[]) => kerasGraph(functional([picture, ...layers])).outputs[0].name;
+  test.each<[string, string, Entry[]]>([
+    [
+      'pooled features',
+      'features',
+      [conv, layer('ReLU', 'r', {}, 'c'), { ...pool, inbound_nodes: [[['r', 0, 0, {}]]] }],
+    ],
+    ['flattened features', 'features', [layer('ReLU', 'r', {}, 'in'), layer('Flatten', 'f', {}, 'r')]],
+    ['a hidden layer', 'features', [pool, layer('Dense', 'd', { units: 4, activation: 'relu' }, 'pool')]],
+    ['classes each by itself', 'features', [pool, layer('Dense', 'd', { units: 4, activation: 'sigmoid' }, 'pool')]],
+    ['a picture', 'features', [conv]],
+    ['a classifier of convolutions', 'logits', [conv, { ...pool, inbound_nodes: [[['c', 0, 0, {}]]] }]],
+    [
+      'a classifier with dropout behind it',
+      'logits',
+      [pool, layer('Dense', 'd', { units: 4 }, 'pool'), layer('Dropout', 'o', { rate: 0.5 }, 'd')],
+    ],
+  ])('%s: %s', (_what, name, layers) => {
+    expect(end(...layers)).toBe(name);
+  });
+});
+
 test('Keras 2 and Keras 3 describe one network', () => {
   const graph = kerasGraph(real);
   expect(graph.nodes.filter((node) => node.op === 'add')).toHaveLength(3);
@@ -128,6 +152,18 @@ describe('layers of the newer ResNets', () => {
     const reshape = layer('Reshape', 'column', { target_shape: [1, 1, 3] }, 'pool');
     expect(built(pool, reshape)[1]).toMatchObject({ op: 'reshape', attributes: { shape: [3, 1, 1] } });
   });
+  test('its factors by Dense layers of one pixel', () => {
+    const nodes = built(
+      pool,
+      layer('Reshape', 'column', { target_shape: [1, 1, 3] }, 'pool'),
+      layer('Dense', 'down', { units: 2, activation: 'relu' }, 'column'),
+      layer('Dense', 'up', { units: 3, activation: 'sigmoid' }, 'down'),
+      layer('Multiply', 'product', {}, 'in', 'up'),
+    );
+    expect(nodes.map(({ op }) => op).join(' ')).toBe(
+      'globalAvgPool reshape flatten dense reshape relu flatten dense reshape sigmoid mul',
+    );
+  });
   test.each([
     [-1, 1],
     [3, 1],
@@ -162,6 +198,11 @@ describe('a layer is refused by name', () => {
   const bn = (config: Config) => one('BatchNormalization', config, 'in');
   const node = (inbound_nodes: Json) => [picture, { ...layer('ReLU', 'bad', {}), inbound_nodes }];
   test.each<[string, Json[], string]>([
+    [
+      'a Dense of many pixels',
+      one('Dense', { units: 2 }, 'in'),
+      'each of 8×8 pixels; supported is a Dense of a vector',
+    ],
     ['a join along the batch', one('Concatenate', { axis: 0 }, 'in', 'in'), 'joins axis 0 of 4'],
     ['a join of nothing', one('Concatenate', {}), 'takes 1 or more input(s) but has 0'],
     ['a reshaped picture', one('Reshape', { target_shape: [1, 1, 3] }, 'in'), 'reshapes to [1,1,3]'],

@@ -23,6 +23,7 @@ import {
 } from '../graph/build.js';
 import type { Graph } from '../graph/graph.js';
 import { sizeOf } from '../tensor.js';
+import { endingOf } from './ending.js';
 import { type Layer, readLayers, refuse, show } from './keras-layers.js';
 
 /** Larger sizes and counts are damage: no ResNet comes near, and nothing here may ask for memory without bound. */
@@ -33,7 +34,8 @@ const largestWeight = 2 ** 31 - 1;
 /**
  * The network that a Keras `model_config` describes: functional and sequential models of the layers a CNN is made of,
  * and models within models, channels last, as Keras 2 and 3 write them. The result is NCHW like everything here; layer
- * names are kept. When it ends in a softmax, the softmax's input is the feature `logits`.
+ * names are kept. When it ends in a softmax, the softmax's input is the feature `logits`; a model without its top ends in
+ * `features`.
  *
  * @throws WEIGHTS_FORMAT when the description is not one; GRAPH naming the layer when a layer or setting is not
  * supported or malformed, or a class is not Keras' own; WEIGHTS_UNSAFE naming the layer that holds program code.
@@ -54,8 +56,9 @@ export function kerasGraph(modelConfig: unknown): Graph {
       'WEIGHTS_FORMAT',
       `model_config of "${name}" has the output ${show(output)}, which no layer makes`,
     );
+  const ending = endingOf(last.draft.nodes, last.id, last.shape);
   const softmaxNode = last.draft.nodes.find((node) => node.op === 'softmax' && node.outputs.includes(last.id));
-  if (!softmaxNode) return network(name, { [last.shape.length === 2 ? 'logits' : 'features']: last });
+  if (!softmaxNode) return network(name, { [ending]: last });
   // A softmax keeps its input's shape.
   return network(name, { probabilities: last }, { logits: { ...last, id: softmaxNode.inputs[0] } });
 }
@@ -179,7 +182,17 @@ const builders: Record<string, Builder> = {
   Flatten: ([x], layer) => flatten(x, { name: layer.name, channelsLast: true }),
   Dense: ([x], layer) => {
     const units = whole(layer, 'units', layer.config.units);
-    return activate(dense(x, units, { name: layer.name, bias: flag(layer, 'use_bias', true) }), layer);
+    const settings = { name: layer.name, bias: flag(layer, 'use_bias', true) };
+    if (x.shape.length === 2) return activate(dense(x, units, settings), layer);
+    // Keras' Dense takes the channels of each pixel. Of a single one they are a vector: squeeze and excitation.
+    const [, , height, width] = x.shape;
+    if (height !== 1 || width !== 1)
+      return refuse(
+        layer,
+        `takes the channels of each of ${height}×${width} pixels; supported is a Dense of a vector or of one pixel: put a Conv2D of 1×1 in its place, or a Flatten or GlobalAveragePooling2D before it`,
+      );
+    const vector = dense(flatten(x, { name: `${layer.name}_flatten` }), units, settings);
+    return activate(reshape(vector, [units, 1, 1], { name: `${layer.name}_reshape` }), layer);
   },
   Dropout: ([x], layer) => {
     const { rate } = layer.config;

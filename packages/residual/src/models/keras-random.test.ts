@@ -112,17 +112,26 @@ class Net:
         c = x[1].shape[1]
         main = self.conv(self.relu(self.norm(self.conv(x, keep=True))), filters=c, keep=True)
         return self.layer('Add', [main, x], {}, main[1] + x[1])
+    def excite(self, x):
+        """Squeeze and excitation by Dense layers of a vector, which is made one pixel before them, behind them or never a vector."""
+        c, way = x[1].shape[1], self.draw.choice(['before', 'behind', 'kept'])
+        s = self.layer('GlobalAveragePooling2D', [x], dict(keepdims=way == 'kept'), x[1].mean((2, 3)))
+        shape = dict(target_shape=[1, 1, self.draw.choice([c, -1])])
+        if way == 'before': s = self.layer('Reshape', [s], shape, s[1])
+        s = self.dense(self.dense(s, self.draw.randint(1, 3), 'relu'), c, 'sigmoid')
+        if way == 'behind': s = self.layer('Reshape', [s], shape, s[1])
+        return self.layer('Multiply', [x, s], {}, x[1] * s[1][:, :, None, None])
     def dense(self, x, units, activation):
         w, b = self.random(x[1].shape[1], units, spread=x[1].shape[1] ** -0.5), self.random(units)
         bias = self.draw.random() < 0.7
         y = x[1] @ w + (b if bias else 0)
-        y = {'linear': lambda: y, 'relu': lambda: y.relu(), 'softmax': lambda: y.softmax(1)}[activation]()
+        y = {'linear': lambda: y, 'relu': lambda: y.relu(), 'softmax': lambda: y.softmax(1), 'sigmoid': lambda: y.sigmoid()}[activation]()
         config = dict(units=units, use_bias=bias, activation=activation)
         return self.layer('Dense', [x], config, y, [('kernel', w)] + ([('bias', b)] if bias else []))
     def build(self):
         x = self.norm(self.x, 128, 5000)
         blocks = [self.conv, self.conv, self.norm, self.pool, self.pad, self.relu]
-        if not self.sequential: blocks += [self.residual, self.residual]
+        if not self.sequential: blocks += [self.residual, self.residual, self.excite]
         for _ in range(self.draw.randint(2, 8)): x = self.draw.choice(blocks)(x)
         if self.draw.random() < 0.5: x = self.layer('GlobalAveragePooling2D', [x], {}, x[1].mean((2, 3)))
         else: x = self.layer('Flatten', [x], {}, x[1].permute(0, 2, 3, 1).flatten(1))

@@ -2,6 +2,7 @@ import { ResidualError } from '../errors.js';
 import type { Graph, Input } from '../graph/graph.js';
 import type { Pair } from '../graph/ops.js';
 import { sizeOf } from '../tensor.js';
+import { endingOf } from './ending.js';
 import { callOf } from './onnx-call.js';
 import { fold, isFolded } from './onnx-constants.js';
 import { type Activation, type Draft, draftOf, short } from './onnx-draft.js';
@@ -27,7 +28,8 @@ const largestSize = 65_536;
  * The network of an ONNX model, opset 1 to 21. Layers are called as their weights are (`layer1.0.conv1.weight`), else as
  * the model's nodes; parameters keep their tensors' names. Pictures are `[N, C, H, W]` whatever the model takes: where it
  * takes `[N, H, W, C]` and turns them at once, as Keras' exporters write it, that turn is left out. When the network
- * ends in a softmax, the softmax's input is the feature `logits`.
+ * ends in a softmax, the softmax's input is the feature `logits`; where no layer makes scores at its end, its output is
+ * called `features`.
  *
  * @param size height and width, where the file leaves them open.
  * @throws GRAPH with the node's name when it cannot be expressed; with all their names when operators are not known.
@@ -185,11 +187,10 @@ function resultsOf(draft: Draft): Pick<Graph, 'outputs' | 'features'> {
   });
   const [main, ...others] = values;
   const last = nodes[draft.makers.get(main.value) ?? -1];
-  const isSoftmax = last?.op === 'softmax';
-  const name = isSoftmax ? 'probabilities' : main.shape.length === 2 ? 'logits' : 'features';
+  const name = endingOf(nodes, main.value, main.shape);
   const more = others.map(({ value }, i) => ({ name: network.outputs[i + 1], value }));
   return {
     outputs: [{ name, value: main.value }, ...more.filter((output) => output.name !== name)],
-    features: isSoftmax ? { logits: last.inputs[0] } : {},
+    features: name === 'probabilities' ? { logits: last.inputs[0] } : {},
   };
 }

@@ -6,7 +6,7 @@ import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { headWeights } from '../weights/head.js';
 import type { Model } from './model.js';
-import { list, outputsOf } from './network.js';
+import { endsInSigmoid, list, outputsOf } from './network.js';
 
 /** One class and how sure the model is of it. */
 export interface Prediction {
@@ -40,12 +40,14 @@ export type Row =
 /**
  * Classifies one picture: a path, bytes, a Blob, or a tensor `[1, C, H, W]` that is already preprocessed.
  *
- * @throws FILE, IMAGE, GRAPH, ENGINE, NUMERICS, ABORTED; CLASSES when the model is no classifier.
+ * @throws FILE, IMAGE, GRAPH, also where the network takes no three channels; ENGINE, NUMERICS, ABORTED; CLASSES when the
+ * model is no classifier.
  * @example const [best] = await classify(model, 'elephant.jpg', { top: 1 });
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
   checkOptions(model, options);
+  if (!isTensor(picture)) requireColours(model);
   prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(picture)
@@ -60,7 +62,7 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
  *
  * @param options `batch`: pictures that go through the network together. When left out: eight of a list for as long as
  * there are so many, else one; of an asynchronous sequence one, so that an answer does not wait for pictures to come.
- * @throws ENGINE, ABORTED; CLASSES when the model is no classifier.
+ * @throws ENGINE, ABORTED; GRAPH when the network takes no three channels; CLASSES when the model is no classifier.
  */
 async function* each(
   model: Model,
@@ -69,8 +71,10 @@ async function* each(
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
   checkOptions(model, options);
-  prepareAhead(model);
+  requireColours(model);
   const { batch, signal } = options;
+  const many = batch ?? (Array.isArray(pictures) && pictures.length >= decodedTogether ? decodedTogether : 1);
+  prepareAhead(model, many);
   const size = Symbol.iterator in pictures ? Math.max(batch ?? 1, decodedTogether) : (batch ?? 1);
   const running: Promise<Row[]>[] = [];
   const coming = groups(pictures, size);
@@ -89,7 +93,7 @@ async function* each(
         if (!group || group.done) break;
         next = ask();
         const { length } = group.value;
-        const together = batch ?? (length === decodedTogether ? length : 1);
+        const together = batch ?? Math.max(many, length === decodedTogether ? length : 1);
         const begun = classifyGroup(model, group.value, { ...options, batch: together });
         begun.catch(() => {});
         running.push(begun);
@@ -139,7 +143,7 @@ async function classifyGroup(
   const batches = bySize(good).flatMap((alike) => slices(alike, options.batch));
   await Promise.all(
     batches.map(async (together) => {
-      const output = await scores(model, toTensor(together), options);
+      const output = await scores(model, toTensor(together, options.batch), options);
       together.forEach((input, row) => {
         places.set(input, { output, row });
       });
@@ -240,11 +244,13 @@ const slices = <T>(items: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 /** Prepared pictures of one size, `[N, 3, H, W]`. */
-function toTensor(inputs: readonly Prepared[]): Tensor {
+function toTensor(inputs: readonly Prepared[], batch = 1): Tensor {
   const [{ input, height, width }] = inputs;
-  const shape = [inputs.length, input.length / (height * width), height, width];
-  if (inputs.length === 1) return { dtype: 'float32', shape, data: input };
-  const data = new Float32Array(inputs.length * input.length);
+  // A batch that is almost full is filled with black: no plan need be made for its size.
+  const count = inputs.length > batch / 2 ? Math.max(batch, inputs.length) : inputs.length;
+  const shape = [count, input.length / (height * width), height, width];
+  if (count === 1) return { dtype: 'float32', shape, data: input };
+  const data = new Float32Array(count * input.length);
   inputs.forEach((one, i) => {
     data.set(one.input, i * input.length);
   });
@@ -252,7 +258,7 @@ function toTensor(inputs: readonly Prepared[]): Tensor {
 }
 
 /** The network is compiled while the first picture is decoded; a failure comes back at the first prediction. */
-const prepareAhead = (model: Model): void => void model.prepare().catch(() => {});
+const prepareAhead = (model: Model, batch = 1): void => void model.prepare({ batch }).catch(() => {});
 
 /** @throws ARGUMENT */
 function checkOptions(model: Model, options: ClassifyOptions & { batch?: number }): void {
@@ -273,6 +279,12 @@ function checkOptions(model: Model, options: ClassifyOptions & { batch?: number 
 
 function requireClassifier(model: Model): void {
   if (outputsOf(model.graph) !== undefined) return;
+  if (endsInSigmoid(model.graph))
+    throw new ResidualError(
+      'CLASSES',
+      `${model.name} is no classifier of one class among many: its outputs stand each for itself (sigmoid); model.predict gives them`,
+      { model: model.name },
+    );
   const head = headWeights(model.report?.unexpected ?? []);
   const advice = head.length
     ? `its file's ${list(head)} may be a head of its own: build the network with it and pass it as architecture`
@@ -280,6 +292,17 @@ function requireClassifier(model: Model): void {
   throw new ResidualError('CLASSES', `${model.name} has no classifier: it ends in features; ${advice}`, {
     model: model.name,
   });
+}
+
+/** A plan makes red, green and blue of a photograph. */
+function requireColours(model: Model): void {
+  const [, channels, height, width] = model.graph.inputs[0].shape;
+  if (channels === 3) return;
+  throw new ResidualError(
+    'GRAPH',
+    `${model.name} takes pictures of ${channels} channel${channels === 1 ? '' : 's'}, and a photograph is prepared as three; prepare them yourself and pass arrays [N, ${channels}, ${height}, ${width}] (.npy, or tensors)`,
+    { model: model.name, channels },
+  );
 }
 
 async function* groups(pictures: Iterable<string> | AsyncIterable<string>, size: number): AsyncGenerator<string[]> {

@@ -1,4 +1,4 @@
-import type { Graph, Node } from '../graph/graph.js';
+import { freeFrom, type Graph, type Node } from '../graph/graph.js';
 import type { OpName } from '../graph/ops.js';
 import type { Finding } from './compare.js';
 import {
@@ -111,15 +111,6 @@ function previousConvolution(makers: Map<number, Node>, { inputs }: Node): NodeO
   return node?.op === 'conv2d' ? node : undefined;
 }
 
-/** Value numbers that are free in a graph. */
-const freeFrom = (graph: Graph): number =>
-  1 +
-  Math.max(
-    ...graph.inputs.map(({ value }) => value),
-    ...graph.parameters.map(({ value }) => value),
-    ...graph.nodes.flatMap(({ outputs }) => outputs),
-  );
-
 /** Padding in front of a window op: its own and that of a pad layer before it, `[top, left, bottom, right]`. */
 const stemPool: Hypothesis = (net) => {
   const makers = makersOf(net.graph);
@@ -127,14 +118,25 @@ const stemPool: Hypothesis = (net) => {
   if (!pool || pool.attributes.kernel[0] < 2 || pool.attributes.padding === 'same') return [];
   const pad = makers.get(pool.inputs[0]);
   const zeros = pad?.op === 'pad' ? pad : undefined;
-  const kinds = { padded: '−∞ around it', zeroPadded: 'zeros around it', unpadded: 'nothing around it' } as const;
+  const kinds = {
+    padded: '−∞ around it',
+    zeroPadded: 'zeros around it',
+    unpadded: 'nothing around it',
+    ceil: '−∞ at its bottom and right (Caffe, ceil_mode)',
+  } as const;
   type Kind = keyof typeof kinds;
-  const now: Kind = zeros ? 'zeroPadded' : pool.attributes.padding.some((n) => n > 0) ? 'padded' : 'unpadded';
+  const [top, left, bottom, right] = pool.attributes.padding;
+  const now: Kind = zeros ? 'zeroPadded' : top || left ? 'padded' : bottom || right ? 'ceil' : 'unpadded';
   const free = freeFrom(net.graph);
   const build = (kind: Kind): readonly Node[] => {
     const from = zeros ? zeros.inputs[0] : pool.inputs[0];
-    const side = kind === 'padded' ? 1 : 0;
-    const attributes = { ...pool.attributes, padding: [side, side, side, side] as const };
+    const padding = {
+      padded: [1, 1, 1, 1],
+      zeroPadded: [0, 0, 0, 0],
+      unpadded: [0, 0, 0, 0],
+      ceil: [0, 0, 1, 1],
+    } as const;
+    const attributes = { ...pool.attributes, padding: padding[kind] };
     if (kind !== 'zeroPadded') return [{ ...pool, inputs: [from], attributes }];
     const spatial = [1, 1, 1, 1] as const;
     const added: Node = {
@@ -264,6 +266,21 @@ const flattenOrder: Hypothesis = (net) => {
   ];
 };
 
+/** Each class by itself in place of all together. */
+const outputActivation: Hypothesis = (net) => {
+  const instead = { softmax: 'sigmoid', sigmoid: 'softmax' } as const;
+  const [output] = net.graph.nodes.slice(-1);
+  if (output.op !== 'softmax' && output.op !== 'sigmoid') return [];
+  const other = instead[output.op];
+  return [
+    experiment(
+      net,
+      rewrite(net.graph, (node) => (node === output ? [{ ...node, op: other }] : undefined)),
+      { id: 'output-activation', subject: 'probabilities by', base: output.op, other },
+    ),
+  ];
+};
+
 /** Every hypothesis about layers and weights, in the order in which they are tried. */
 export const networkHypotheses = {
   epsilon,
@@ -274,6 +291,7 @@ export const networkHypotheses = {
   missingRelu,
   pooledShortcut,
   flattenOrder,
+  outputActivation,
   variance,
   gammaBeta,
   kernels,

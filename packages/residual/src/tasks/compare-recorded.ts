@@ -2,6 +2,7 @@ import { ResidualError } from '../errors.js';
 import { sizeOf, type Tensor, toFloat32 } from '../tensor.js';
 import { recogniseNames } from '../weights/names.js';
 import { type CheckpointInput, openCheckpoint } from '../weights/open.js';
+import { softmaxOfRows } from './compare-outputs.js';
 import { channelsAsOurs, recordedName, type Values } from './compare-stations.js';
 
 /** What another program computed, in a file of named tensors. */
@@ -59,6 +60,14 @@ export async function readRecording(from: CheckpointInput): Promise<Recording> {
     await checkpoint.close();
   }
 }
+
+/** A recording of logits, with the probabilities that they come to. */
+export const endInSoftmax = (recording: Recording): Recording => ({
+  ...recording,
+  names: new Set([...recording.names, 'probabilities']),
+  read: async (name, ours) =>
+    name === 'probabilities' ? softmaxOfRows(await recording.read('logits', ours)) : recording.read(name, ours),
+});
 
 /** One picture or a batch, channels first or last, as `[N, C, H, W]`. */
 function asPicture({ shape, data }: Tensor): Tensor {

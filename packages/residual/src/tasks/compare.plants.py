@@ -3,7 +3,7 @@
 
   compare.plants.py SHARED WEIGHTS OUT    (WEIGHTS: the folder that make-weights wrote)
 
-Writes OUT/NAME.safetensors with input, stem, layer1..layer4, pooled, logits; OUT/random18.pth is a random ResNet-18
+Writes OUT/NAME.safetensors with input, stem, layer1..layer4, pooled, logits, some with probabilities; OUT/random18.pth is a random ResNet-18
 whose statistics are no defaults.
 """
 import copy, os, sys
@@ -227,6 +227,7 @@ record('net-agrees', stages(real(), small))
 record('net-epsilon', stages(real(1e-3), small))
 record('net-stride', stages(edited(large(), bottleneck_stride), small))
 record('net-pool-unpadded', stages(real(), small, pool=lambda t: F.max_pool2d(t, 3, 2)))
+record('net-pool-ceil', stages(real(), small, pool=lambda t: F.max_pool2d(t, 3, 2, ceil_mode=True)))
 record('net-same', stages(edited(real(), same_padding), small, pool=same_pool))
 record('net-relu', stages(edited(real(), no_relu_after_sum), small))
 record('net-mean-shortcut', stages(edited(real(), mean_shortcut), small))
@@ -242,6 +243,10 @@ record('net-keras-topology', stages(edited(large(1e-3), bottleneck_stride), smal
 found = stages(real(), small)
 record('net-softmax', {**found, 'logits': found['logits'].softmax(1)})
 record('net-softmax-twice', {**found, 'logits': found['logits'].softmax(1).softmax(1)})
+record('net-probabilities', {**found, 'probabilities': found['logits'].softmax(1)})
+record('net-probabilities-twice', {**found, 'probabilities': found['logits'].softmax(1).softmax(1)})
+record('net-probabilities-sigmoid', {'input': small, 'probabilities': found['logits'].sigmoid()})
+record('net-probabilities-bias', {'input': small, 'probabilities': (found['logits'] - real().fc.bias).softmax(1)})
 order = torch.tensor(sorted(range(1000), key=str))
 record('net-class-order', {**found, 'logits': found['logits'][:, order]})
 record('net-no-bias', {**found, 'logits': found['logits'] - real().fc.bias})
@@ -249,6 +254,7 @@ NAMES = {'layer1': 'stage2', 'layer2': 'stage3', 'layer3': 'stage4', 'layer4': '
 keras = {NAMES.get(k, k): v for k, v in found.items()}
 record('net-nhwc', {k: v.permute(0, 2, 3, 1) if v.ndim == 4 else v for k, v in keras.items()})
 # What is in no table:
+record('unknown-probabilities', {**found, 'probabilities': found['logits'].mul(1.5).softmax(1)})
 record('unknown-leaky', stages(edited(real(), leaky), small))
 record('unknown-layer', stages(edited(real(), one_layer), small))
 broken = dict(found)

@@ -101,6 +101,11 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
     ],
     ['net-pool-unpadded', ["the stem's max pool with −∞ around it against nothing around it"], 'stem'],
     [
+      'net-pool-ceil',
+      ["the stem's max pool with −∞ around it against −∞ at its bottom and right (Caffe, ceil_mode)"],
+      'stem',
+    ],
+    [
       'net-same',
       [
         'padding where a window strides, alike on all sides against TensorFlow\'s "same" (more at the bottom and right)',
@@ -120,6 +125,9 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
       ['the classes are in another order, sorted as text (10 before 2): class 2 of b is class 10 of a'],
       'logits',
     ],
+    ['net-probabilities-twice', ['softmax once against twice'], 'probabilities'],
+    ['net-probabilities-sigmoid', ['probabilities by softmax against sigmoid'], 'probabilities'],
+    ['net-probabilities-bias', ['biases of the classifier added against dropped'], 'probabilities'],
     ['net-no-bias', ['biases of the classifier added against dropped'], 'logits'],
   ])('network: %s', async (name, expected, at) => {
     const model = name === 'net-stride' || name === 'net-keras-topology' ? large : trained;
@@ -137,7 +145,7 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
     expect(whats(await compare({ model: random }, recorded(name)))).toEqual([expected]);
   });
 
-  test.each(['picture-agrees', 'net-agrees', 'net-nhwc'])('nothing planted: %s', async (name) => {
+  test.each(['picture-agrees', 'net-agrees', 'net-nhwc', 'net-probabilities'])('nothing planted: %s', async (name) => {
     const found = await compare({ model: trained }, recorded(name), name.startsWith('picture') ? elephant : undefined);
     expect(found).toMatchObject({ causes: [] });
     expect(found.parts).toBeUndefined();
@@ -151,6 +159,7 @@ describe.skipIf(!shared)('planted differences', { timeout: 120_000 }, () => {
     ['picture-unknown-mirror', 'input'],
     ['picture-unknown-noise', 'input'],
     ['picture-unknown-shift', 'input'],
+    ['unknown-probabilities', 'probabilities'],
     ['unknown-leaky', 'layer1'],
     ['unknown-layer', 'layer3'],
     ['unknown-channel', 'layer3'],

@@ -197,6 +197,33 @@ describe('recordings', () => {
     expect(await isRecording(a)).toBe(true);
   });
 
+  test('probabilities are those of the logits, of a recording and of a network', async () => {
+    const logits = tensor(Float32Array.of(1, 2, 3, 4), [1, 4]);
+    const powers = logits.data.map(Math.exp);
+    const sum = powers.reduce((all, one) => all + one, 0);
+    const probabilities = tensor(
+      powers.map((one) => one / sum),
+      [1, 4],
+    );
+    const sigmoids = tensor(
+      logits.data.map((one) => 1 / (1 + Math.exp(-one))),
+      [1, 4],
+    );
+    const a = written('with-logits', { logits });
+    const agree = await compare({ recorded: a }, { recorded: written('with-softmax', { softmax: probabilities }) });
+    expect(agree.stations.map(({ name, parts }) => [name, parts])).toEqual([['probabilities', false]]);
+    expect(agree.leftOut).toEqual({ a: ['logits'], b: [] });
+    const apart = await compare({ recorded: a }, { recorded: written('with-sigmoid', { probabilities: sigmoids }) });
+    expect(apart.parts).toBe(0);
+  });
+
+  test('recorded tensors that nothing is held against are told, copies of others are not', async () => {
+    const b = written('more', { input: x, stem: x, maxpool: x, 'head.extra': tensor(new Float32Array(3), [3]) });
+    const found = await compare({ recorded: written('few', { input: x, stem: x }) }, { recorded: b });
+    expect(found.leftOut).toEqual({ a: [], b: ['head.extra'] });
+    expect(found.parts).toBeUndefined();
+  });
+
   test.each([
     ['RGB against BGR', preset('raw255', size).concat({ step: 'reverseChannels' })],
     [

@@ -1,6 +1,6 @@
 import { aborted, ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
-import type { ResNetConfig } from '../models/config.js';
+import { type ResNetConfig, torchvision } from '../models/config.js';
 import { resnet } from '../models/resnet.js';
 import type { AnyTensor } from '../tensor.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
@@ -8,10 +8,12 @@ import type { KerasContent } from '../weights/hdf5-write.js';
 import { kerasLayers } from '../weights/keras-order.js';
 import { type Dialect, type DialectName, dialects, recogniseNames } from '../weights/names.js';
 import { ownSpelling } from '../weights/record.js';
-import { fileShape, fromParameter, misreading } from '../weights/spell.js';
+import { fileShape, fromParameter } from '../weights/spell.js';
 import { type ContainerName, containers, type FileContent } from '../weights/write.js';
 import { contentOf } from '../weights/write-keras.js';
 import type { Model } from './model.js';
+import type { Network } from './network.js';
+import { misread, readBack, settingsOf, type Written } from './read-back.js';
 import { storedTensors, type Watched } from './save.js';
 import type { Understanding } from './understand.js';
 
@@ -55,24 +57,37 @@ export async function asItStands(
   return { tensors, metadata: {}, dropped, notes, ...(dialect !== undefined && { dialect }) };
 }
 
+/** Spellings of code bases whose networks are the family's, each with settings to begin with. */
+const codeBases = [
+  ['torchvision', 'torchvision'],
+  ['timm', 'torchvision'],
+  ['keras', 'keras'],
+  ['keras2015', 'keras2015'],
+] as const satisfies readonly (readonly [DialectName, ResNetConfig['spelling']])[];
+
 /**
- * The spelling that a network's own code base uses: the first in which its names would be read as this network. Where
- * none would, that of its layers, which is then refused with the reason.
+ * The spelling that a network's own code base uses: the first in which its names would be read as this network; and the
+ * settings of the member of the family that it is, which a network out of ONNX or a whole Keras model may be too.
  */
-export function nativeDialect({ graph, record: { config } }: Model): DialectName | typeof ownSpelling {
-  if (!config) return ownSpelling;
-  const candidates = config.spelling === 'torchvision' ? (['torchvision', 'timm'] as const) : [config.spelling];
-  const shapes = new Map(graph.parameters.map(({ name, shape }) => [name, { shape }]));
-  const fits = candidates.find((dialect) => {
-    const names = namesIn(dialect, graph, config);
-    if (typeof names === 'string') return false;
-    const spelledShapes = [...names].map(([parameter, name]) => {
-      const { shape } = shapes.get(parameter)!;
-      return [name, { shape: fileShape(shape, dialects[dialect].layout) }] as const;
-    });
-    return misreading(dialect, new Map(spelledShapes), config) === undefined;
-  });
-  return fits ?? candidates[0];
+export function native({ graph, record }: Pick<Model, 'graph' | 'record'>): {
+  readonly dialect?: DialectName;
+  readonly config?: ResNetConfig;
+} {
+  const config = settingsOf(graph, record.config);
+  for (const [dialect, spelling] of codeBases) {
+    if (config && config.spelling !== spelling) continue;
+    const names = namesIn(dialect, graph, config ?? torchvision);
+    if (typeof names === 'string') continue;
+    const { layout } = dialects[dialect];
+    const tensors = new Map(
+      graph.parameters.map(({ name, shape }) => [names.get(name) as string, { shape: fileShape(shape, layout) }]),
+    );
+    const file = { tensors, metadata: {} };
+    if (misread(file, { graph, called: (name) => names.get(name) })) continue;
+    const read = readBack(file, graph.inputs[0].shape) as Network;
+    return { dialect, ...(config ? { config } : read.config && { config: read.config }) };
+  }
+  return config ? { config } : {};
 }
 
 /** What each parameter is called; or the first that has no name. */
@@ -87,15 +102,15 @@ function namesIn(dialect: DialectName, graph: Graph, config: ResNetConfig): Read
   return names;
 }
 
-/** The parameters of a network in a dialect's names and layout. @throws WEIGHTS_MISMATCH */
+/** The parameters of a network in a dialect's names and layout, and what each is called. @throws WEIGHTS_MISMATCH */
 export async function spelled(
   model: Model,
+  config: ResNetConfig | undefined,
   dialect: DialectName | typeof ownSpelling,
   format: ContainerName,
   keepsRecord: boolean,
-): Promise<Pick<Content, 'tensors' | 'keras' | 'dialect'>> {
+): Promise<Pick<Content, 'tensors' | 'keras'> & Pick<Written, 'called'>> {
   const { graph, record } = model;
-  const { config } = record;
   if (dialect === ownSpelling) {
     if (format === 'keras')
       throw cannot(
@@ -104,7 +119,7 @@ export async function spelled(
         config ? 'its names would be no names of Keras; leave dialect out' : ownGraph,
       );
     const filled = { graph, record, weights: await model.weights() };
-    return { tensors: keepsRecord ? storedTensors(filled) : filled.weights, dialect };
+    return { tensors: keepsRecord ? storedTensors(filled) : filled.weights, called: (name) => name };
   }
   if (!config) throw cannot(model, `"${dialect}"`, ownGraph);
   const { layout } = dialects[dialect];
@@ -116,11 +131,13 @@ export async function spelled(
   for (const [parameter, name] of names)
     byParameter.set(parameter, [name, fromParameter(weights.get(parameter)!, layout, name)]);
   const tensors = new Map(byParameter.values());
-  const wrong = keepsRecord ? undefined : misreading(dialect, tensors, config);
-  if (wrong !== undefined) throw cannot(model, `"${dialect}"`, wrong);
-  if (format !== 'keras') return { tensors, dialect };
-  const layers = contentOf(kerasLayers(graph, config.spelling === 'keras'), byParameter);
-  return { tensors, dialect, keras: { layers, attributes: kerasAttributes(dialect) } };
+  const called: Written['called'] = (name) => names.get(name);
+  if (format !== 'keras') return { tensors, called };
+  // Layers of a network out of another file may be called otherwise and stand in another order.
+  const [, , height, width] = graph.inputs[0].shape;
+  const family = resnet({ ...config, size: [height, width] });
+  const layers = contentOf(kerasLayers(family, config.spelling === 'keras'), byParameter);
+  return { tensors, called, keras: { layers, attributes: kerasAttributes(dialect) } };
 }
 
 /** The tensors of a file by Keras' layers: as the file has them, or as Keras orders those of its network. */
@@ -178,14 +195,18 @@ function byOwnNames(
 const kerasAttributes = (dialect: DialectName): Record<string, string> =>
   dialect === 'keras2015' ? {} : { backend: 'tensorflow', keras_version: '2.4.0' };
 
-/** Whatever such a network is called: BatchNorm may be folded into its weights, or a layer left out. */
-const ownGraph = 'its network is a graph of its own, as that of every ONNX file is, and no member of the family';
+/** Whatever such a network is called: BatchNorm may be folded into its weights, or a layer be another. */
+const ownGraph = 'its network is a graph of its own and no member of the family';
 
 /** What keeps one code base's layers from being another's. */
 const unlike = ({ block, strideOn, stemPool, spelling }: ResNetConfig): string =>
   `its layers are those of ${spelling} (${block} blocks, stride on the ${strideOn}, stem pool ${stemPool})`;
 
-function cannot({ name, record }: Model, dialect: string, why: string): ResidualError {
+export function cannot(
+  { name, record }: { readonly name: string; readonly record: Pick<Model['record'], 'architecture'> },
+  dialect: string,
+  why: string,
+): ResidualError {
   const others = [containers.residual.endings[0], '.onnx'].join(' or ');
   return new ResidualError(
     'WEIGHTS_MISMATCH',

@@ -1,17 +1,21 @@
 import { checkTarget, writeFileAtomic } from '#file';
 import { aborted, ResidualError, unknownName } from '../errors.js';
 import type { HubOptions } from '../hub/options.js';
-import { byteLength, type Checkpoint } from '../weights/checkpoint.js';
-import { type DialectName, dialects } from '../weights/names.js';
+import { byteLength, type Checkpoint, type Metadata } from '../weights/checkpoint.js';
+import type { KerasContent } from '../weights/hdf5-write.js';
+import { type DialectName, dialectNames, dialects } from '../weights/names.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
+import { readSideFiles } from '../weights/side-files.js';
 import { type ContainerName, containers, endingNote, formatOfEnding, type TargetFormat } from '../weights/write.js';
-import { asItStands, type Content, kerasContent, nativeDialect, spelled } from './contents.js';
+import { asItStands, type Content, cannot, kerasContent, native, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
+import type { Network } from './network.js';
+import { type File, type Misread, misread, readAs, readBack, settingsOf } from './read-back.js';
 import { misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
 import { recordOf, type Watched, watch } from './save.js';
-import { type Understanding, understand } from './understand.js';
+import { type Understanding, understand, withSideFiles } from './understand.js';
 
 export interface ConvertOptions
   extends Watched,
@@ -27,6 +31,9 @@ export interface ConvertOptions
   /** Called while a published model is downloaded. */
   readonly onDownload?: HubOptions['onProgress'];
 }
+
+/** What `dialect` may be: the dialects we know, and `residual`, each parameter by our own name. */
+export const spellings: readonly string[] = [...dialectNames, ownSpelling];
 
 /** What was written. */
 export interface Converted {
@@ -96,38 +103,80 @@ async function throughFile(
       throw new ResidualError('WEIGHTS_FORMAT', `${file}: it holds no tensors; nothing was written`, { file });
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
-    const found = understand(checkpoint, file);
-    const own = found.record?.dialect === ownSpelling;
+    const beside = origin ? undefined : await readSideFiles(from);
+    const found = withSideFiles(understand(checkpoint, file), beside);
     // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
-    const spelling = own || checkpoint.network ? ownSpelling : found.naming?.dialect;
-    const wanted = options.dialect ?? (own && format !== 'residual' && found.architecture ? undefined : spelling);
+    const own = !checkpoint.network && found.record?.dialect === ownSpelling;
+    const spelling = own ? ownSpelling : checkpoint.network ? undefined : found.naming?.dialect;
+    const family = found.architecture !== undefined || format === 'keras';
+    const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
     const alike = wanted === spelling && !checkpoint.network && canStand(checkpoint, format, found);
     if (!alike) {
-      const beside = { found, notes: lost(checkpoint, found, format) };
-      return await throughModel(from, format, wanted, options, beside);
+      const notes = lost(checkpoint, found, format);
+      return await throughModel(from, format, wanted, options, { checkpoint, found, notes });
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
-    const stated = format === 'residual' ? undefined : (found.record ?? (await publishedPlan(from, origin, found)));
-    const other = otherPreparation(content.tensors, stated);
+    if (format === 'residual') {
+      const { metadata, notes } = await recordFor(from, content.dialect ?? ownSpelling, options);
+      // What loading has to say holds for the record; the rest of it is said of the tensors already.
+      return { ...content, metadata, notes };
+    }
+    const metadata = headerTexts(checkpoint);
+    const size = found.described ? undefined : beside?.size;
+    const told = otherReading(
+      { ...content, metadata: bareMetadata(format, metadata, keras), isKeras: format === 'keras' },
+      attempt(() => readAs(checkpoint, found, origin?.network ?? { size }, file)),
+      format,
+      file,
+      found.naming?.prefix ?? '',
+    );
+    const stated = found.record ?? (await publishedPlan(from, origin, found));
     // A safetensors header keeps its record. What stands beside a file is not in the copy either.
-    const told = !other || (found.record && format === 'safetensors') ? [] : [preparedNote(format, other)];
-    const recorded = format === 'residual' ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
+    const kept = found.record !== undefined && format === 'safetensors';
+    const other = kept ? undefined : otherPreparation(content.tensors, stated);
+    const keepsRecord = format === 'safetensors' && !kept && content.dialect !== undefined && (told.misled || other);
+    const recorded = keepsRecord ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
     return {
       ...content,
-      metadata: recorded?.metadata ?? headerTexts(checkpoint),
+      metadata: { ...metadata, ...recorded?.metadata },
       ...(keras && { keras }),
-      // What loading has to say holds for the record; the rest of it is said of the tensors already.
-      notes: recorded?.notes ?? [
+      notes: [
         ...partNotes(chosen, file),
         ...content.notes,
-        ...lost(checkpoint, found, format),
-        ...told,
+        ...(recorded ? [] : lost(checkpoint, found, format)),
+        ...told.notes,
+        ...(other ? [preparedNote(format, other, recorded !== undefined)] : []),
       ],
     };
   } finally {
     await opened.close();
   }
+}
+
+/**
+ * What becomes of tensors that keep their names where names alone do not tell the network: told, or refused where the
+ * file cannot hold a record. A file that nobody can read misleads nobody.
+ */
+function otherReading(
+  file: File,
+  truth: Network | ResidualError,
+  format: ContainerName,
+  name: string,
+  prefix: string,
+): { readonly misled: boolean; readonly notes: readonly string[] } {
+  if (truth instanceof ResidualError) {
+    const read = readBack(file, [1, 3, 224, 224]);
+    if (read instanceof ResidualError) return { misled: false, notes: [] };
+    throw truth;
+  }
+  const { graph, naming, architecture, config } = truth;
+  const called = (parameter: string) => naming.tensors.get(parameter)?.slice(prefix.length);
+  const other = misread(file, { graph, called, config: settingsOf(graph, config) });
+  if (!other) return { misled: false, notes: [] };
+  if (other.refused) return { misled: false, notes: [unreadable(format)] };
+  if (format === 'safetensors') return { misled: true, notes: [misledNote(other)] };
+  throw cannot({ name, record: { architecture } }, endingOf(format), other.why);
 }
 
 /** Reads the network and spells its parameters; without a `wanted` spelling as its own code base does. */
@@ -136,26 +185,64 @@ async function throughModel(
   format: ContainerName,
   wanted: DialectName | typeof ownSpelling | undefined,
   options: ConvertOptions,
-  beside: { found: Understanding; notes: readonly string[] },
+  beside: { checkpoint: Checkpoint; found: Understanding; notes: readonly string[] },
 ): Promise<Content> {
   await using model = await load(from, loading(options));
-  const dialect = wanted ?? (format === 'residual' ? ownSpelling : nativeDialect(model));
+  const { graph } = model;
+  const usual = native(model);
+  const dialect =
+    wanted ?? (format === 'residual' ? ownSpelling : (usual.dialect ?? usual.config?.spelling ?? ownSpelling));
   // Whoever had the record, or said whose weights they were, keeps that in the other file that can hold it.
   const { record, naming } = beside.found;
-  const said = record !== undefined || naming?.author !== undefined;
-  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && said);
-  const content = await spelled(model, dialect, format, hasRecord);
+  const said = record !== undefined || naming?.author !== undefined || model.record.quantisation !== undefined;
+  const bare = usual.dialect === undefined && dialect === ownSpelling;
+  const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && (said || bare));
+  const { called, ...content } = await spelled(model, usual.config, dialect, format, hasRecord);
+  const file = {
+    ...content,
+    metadata: bareMetadata(format, {}, content.keras),
+    isKeras: format === 'keras',
+  };
+  const wrong = hasRecord ? undefined : misread(file, { graph, called, config: usual.config });
+  const isOwn = dialect === ownSpelling;
+  if (wrong && !(isOwn && wrong.refused)) throw cannot(model, isOwn ? endingOf(format) : `"${dialect}"`, wrong.why);
   // What was guessed for a network that nobody knows is no reason.
   const stated = model.record.config || record ? model.record : undefined;
   const other = otherPreparation(content.tensors, stated);
   const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
   // Names that stay what they were are the user's own affair; those chosen here must not turn the answers wrong.
-  const chosen = options.dialect !== undefined || naming?.author !== undefined;
+  const chosen =
+    options.dialect !== undefined || naming?.author !== undefined || beside.checkpoint.network !== undefined;
   if (other?.wrong && chosen && !keepsRecord) throw misprepared(model.name, format, other);
   const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
   const dropped = [...(model.report?.unexpected ?? []), ...(naming?.ignored ?? [])];
-  return { ...content, metadata, dropped, notes: [...model.notes, ...beside.notes, ...told] };
+  const notes = [...model.notes, ...(keepsRecord ? [] : beside.notes), ...(wrong ? [unreadable(format)] : []), ...told];
+  return { ...content, dialect, metadata, dropped, notes };
+}
+
+const endingOf = (format: ContainerName): string => `a ${containers[format].endings[0]} file`;
+
+/** What the new file says beside its tensors; a record that it keeps is part of a header's texts. */
+function bareMetadata(format: ContainerName, header: Metadata, keras?: KerasContent): Metadata {
+  const { model_config: config } = keras?.attributes ?? {};
+  if (format === 'safetensors') return header;
+  return config === undefined ? {} : { model_config: JSON.parse(config) };
+}
+
+const misledNote = ({ why }: Misread): string =>
+  `whoever has the names alone would read another network: ${why}; its header has the network, which residual reads`;
+
+const unreadable = (format: ContainerName): string =>
+  `no ResNet is known by the names of its tensors: to load ${endingOf(format)} with them, pass the network as architecture`;
+
+function attempt(work: () => Network): Network | ResidualError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof ResidualError) return error;
+    throw error;
+  }
 }
 
 /** Whether the format holds the tensors as they are; a record needs a network, and Keras' files its layers. */
@@ -227,8 +314,7 @@ function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold 
     refuse(`labels and preprocessing are kept in .residual and .onnx files; ${format} has no place for them`);
   if (dialect !== undefined && format === 'onnx')
     refuse('an ONNX model has the names of its network; leave dialect out');
-  if (dialect !== undefined && dialect !== ownSpelling && !Object.hasOwn(dialects, dialect))
-    throw unknownName('dialect', dialect, [...Object.keys(dialects), ownSpelling]);
+  if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
   if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
 }
 

@@ -7,10 +7,10 @@ import { type ClassLabel, cifar10Classes, imagenetClasses } from '../models/clas
 import type { ResNetConfig } from '../models/resnet.js';
 import { headWeights } from '../weights/head.js';
 import type { Naming } from '../weights/names.js';
-import { lookalikes } from '../weights/recognise.js';
+import { familyName, lookalikes } from '../weights/recognise.js';
 import type { StoredRecord } from '../weights/record.js';
 import type { ModelRecord } from './model.js';
-import { list, type Network, outputsOf } from './network.js';
+import { endsInSigmoid, list, type Network, outputsOf } from './network.js';
 
 // What a weight file does not say (preprocessing, what the classes are) is filled in by the custom of those who write
 // such files, and told to the user.
@@ -93,8 +93,9 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
     case 'keras2015':
       return config.block === 'preActivation' ? 'tf' : 'caffe';
     case 'caffe':
-    case 'detectron2':
       return 'msra';
+    case 'detectron2':
+      return config.groups > 1 ? 'fair' : 'msra';
     case 'timm':
     case 'huggingface':
       return 'torchvision-bicubic';
@@ -111,23 +112,44 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
 /** What the user should know where names and shapes leave a choice open. */
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
+  const [, channels] = graph.inputs[0].shape;
+  if (channels !== 3)
+    doubts.push(
+      `${file}: its network takes pictures of ${channels} channel${channels === 1 ? '' : 's'}: photographs, which are prepared as three, do not fit; pass arrays`,
+    );
   if (outputsOf(graph) === undefined) {
     const head = headWeights([...naming.tensors.values(), ...naming.foreign]);
     const own = head.length ? `; ${list(head)} may be a head of its own, which was left out` : '';
-    doubts.push(`${file}: it has no classifier; the network ends with its features${own}`);
-  }
-  if (naming.dialect === 'detectron2' && !naming.author) {
-    const late = config?.strideOn === '1x1' ? 'architecture resnet50 (or the like) and ' : '';
     doubts.push(
-      `${file}: taken for MSRA's weights (${late && 'stride on the first 1×1, '}BGR pictures); for Detectron2's copies of torchvision's pass ${late}preprocess torchvision`,
+      endsInSigmoid(graph)
+        ? `${file}: its outputs stand each for itself (sigmoid); they are no probabilities of one class among many`
+        : `${file}: it has no classifier; the network ends with its features${own}`,
     );
   }
-  const same = config && naming.dialect === 'timm' ? lookalikes(config) : [];
+  if (config && naming.dialect === 'detectron2' && !naming.author) doubts.push(`${file}: ${detectronDoubt(config)}`);
+  const own = naming.author ?? naming.dialect;
+  const same = config && (own === 'timm' || own === 'torchvision') ? lookalikes(config) : [];
   if (same.length)
     doubts.push(
-      `${file}: ${same.join(' and ')} ${same.length > 1 ? 'have' : 'has'} the same tensors; if it is ${same.length > 1 ? 'one of them' : 'that one'}, pass it as architecture`,
+      `${file}: ${same.join(' and ')} of timm ${same.length > 1 ? 'have' : 'has'} the same tensors; if it is ${same.length > 1 ? 'one of them' : 'that one'}, pass it as architecture`,
+    );
+  if (config?.stem === 'cifar' && !familyName(config))
+    doubts.push(
+      `${file}: its first convolution, a 3×3, is taken for one of stride 1 without a pool behind it, as for CIFAR; one that strides or is pooled (as for Tiny-ImageNet) has the same tensors: build such a network and pass it as architecture`,
+    );
+  if (config?.shortcut === 'pad' && !familyName(config))
+    doubts.push(
+      `${file}: no shortcut has weights: taken for every second pixel and zeros for new channels, as in the paper's networks for CIFAR; a network without shortcuts has the same tensors: build it and pass it as architecture`,
     );
   return doubts;
+}
+
+/** Detectron2 takes MSRA's ResNets and FAIR's ResNeXts, each with their own stride and values, and copies of torchvision's. */
+function detectronDoubt({ groups, strideOn }: ResNetConfig): string {
+  if (groups > 1)
+    return "taken for FAIR's ResNeXt (stride on the 3×3, BGR pictures of unit deviation); for a copy of torchvision's pass preprocess torchvision";
+  const late = strideOn === '1x1' ? 'architecture resnet50 (or the like) and ' : '';
+  return `taken for MSRA's weights (${late && 'stride on the first 1×1, '}BGR pictures); for Detectron2's copies of torchvision's pass ${late}preprocess torchvision`;
 }
 
 /** ImageNet's labels for 1000 classes, CIFAR-10's for ten classes behind the paper's CIFAR stem; else none. */

@@ -64,10 +64,23 @@ export async function openSource(
   options: HubOptions,
 ): Promise<{ origin: Origin | undefined; checkpoint: Checkpoint }> {
   const origin = typeof from === 'string' ? await originOf(from, options) : undefined;
+  if (!origin) refuseShard(from);
   const checkpoint = await openCheckpoint(origin ? origin.weights : from).catch(async (error: unknown) => {
     throw (!origin && typeof from === 'string' && isAbsent(error) && (await misspelt(from))) || error;
   });
   return { origin, checkpoint };
+}
+
+/** One of several files has a part of the tensors, which may look like a smaller network. @throws WEIGHTS_MISMATCH */
+function refuseShard(from: CheckpointInput): void {
+  const name = from instanceof Blob && 'name' in from ? String(from.name) : nameOf(from);
+  const [, weights, number, of, ending] = /^(.*)-(\d{5})-of-(\d{5})(\.\w+)$/.exec(name) ?? [];
+  if (number === undefined || Number(of) < 2) return;
+  throw new ResidualError(
+    'WEIGHTS_MISMATCH',
+    `${name}: by its name it is file ${Number(number)} of ${Number(of)} that hold the weights together; give ${weights}${ending}.index.json beside it, or their folder`,
+    { file: name },
+  );
 }
 
 /** An option that is undefined is one that was not given. */

@@ -8,7 +8,7 @@ import type { Plan } from '../image/plan.js';
 import type { ClassLabel } from '../models/classes.js';
 import { initialise } from '../models/initialise.js';
 import type { ResNetConfig } from '../models/resnet.js';
-import { type Tensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
+import { type Shape, type Tensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import type { LoadReport } from '../weights/assign.js';
 
 /** Where and how a model computes. */
@@ -53,8 +53,8 @@ export interface Model extends AsyncDisposable {
   readonly notes: readonly string[];
   /** Layers, shapes, parameters, multiply-adds, as Keras' `model.summary()`. */
   summary(): Summary;
-  /** Compiles the network ahead of the first `predict`, which otherwise does it. */
-  prepare(): Promise<void>;
+  /** Compiles the network, for so many pictures at once, ahead of the first `predict`, which otherwise does it. */
+  prepare(options?: { readonly batch?: number }): Promise<void>;
   /**
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
    * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console unless told otherwise, when the values do not
@@ -73,6 +73,10 @@ export interface Model extends AsyncDisposable {
   /** Frees what engines hold for it. `await using` does the same at the end of a scope. */
   dispose(): Promise<void>;
 }
+
+/** Shapes of the inputs for so many pictures of the size the network was built for. */
+const shapesOf = ({ inputs }: Graph, batch: number): Record<string, Shape> =>
+  Object.fromEntries(inputs.map(({ name, shape }) => [name, [batch, ...shape.slice(1)]]));
 
 /** Compiled plans that a model keeps; the least recently used goes first. */
 const plansKept = 4;
@@ -115,12 +119,13 @@ export function createModel(
   let warned = false;
   const told = new Set<string>();
 
-  function plan(outputs: readonly string[]): Promise<Executable> {
+  function plan(outputs: readonly string[], batch = 1): Promise<Executable> {
     if (disposed) throw new ResidualError('DISPOSED', `model "${name}" was disposed; load it again`, { model: name });
     const key = outputs.join('\n');
     const kept = plans.get(key);
     plans.delete(key);
-    const found = kept ?? chooseEngine(engine).compile(graph, { ...compile, weights, outputs });
+    const found =
+      kept ?? chooseEngine(engine).compile(graph, { ...compile, weights, outputs, shapes: shapesOf(graph, batch) });
     plans.set(key, found);
     // A failed compilation must not be remembered: the next call may find the missing package installed.
     if (!kept) found.catch(() => plans.get(key) === found && plans.delete(key));
@@ -169,8 +174,8 @@ export function createModel(
     notes,
     ...(report && { report }),
     summary: () => summary(graph),
-    async prepare() {
-      await plan([graph.outputs[0].name]);
+    async prepare({ batch = 1 } = {}) {
+      await plan([graph.outputs[0].name], batch);
     },
     async predict(x, runOptions) {
       checkTensor(x);

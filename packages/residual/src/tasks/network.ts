@@ -88,12 +88,27 @@ export function chooseNetwork(
   }
   if (found.architecture) {
     const config = { ...found.architecture.config, ...changes };
+    if (config.shortcut === 'pad' && config.stem !== 'cifar' && !found.record) throw bareShortcuts(config, file);
     return { graph: resnet(config, found.architecture.name), naming, architecture: found.architecture.name, config };
   }
   throw new ResidualError(
     'WEIGHTS_MISMATCH',
     `${file}: no ResNet is known by these ${names.length} tensors (${list(names)}); build the network and pass it as architecture`,
     { file, tensors: names.length },
+  );
+}
+
+/**
+ * Nobody publishes a network for large pictures whose shortcuts have no weights: rather, they are missing. The paper has
+ * two that have such tensors, which must be asked for.
+ */
+function bareShortcuts({ depths, block }: ResNetConfig, file: string): ResidualError {
+  const plain = (['plain18', 'plain34'] as const).find((name) => `${family[name].depths}` === `${depths}`);
+  const without = block === 'basic' && plain ? `architecture ${plain}` : 'a network without them';
+  return new ResidualError(
+    'WEIGHTS_MISMATCH',
+    `${file}: no shortcut has weights (layer2.0.downsample.0.weight, …); if they were lost, fetch the file again; if it has no shortcuts, pass ${without}; if its shortcuts pad with zeros (option A), build it with shortcut "pad" and pass it as architecture`,
+    { file, missing: ['layer2.0.downsample.0.weight'] },
   );
 }
 
@@ -193,3 +208,7 @@ export function outputsOf(graph: Graph): number | undefined {
   const [output] = graph.outputs;
   return output.name === 'features' ? undefined : inferShapes(graph)[output.value].at(-1);
 }
+
+/** Whether the outputs are scores that stand each for itself, as those of labels that may hold together. */
+export const endsInSigmoid = ({ nodes, outputs: [{ value }] }: Graph): boolean =>
+  nodes.some(({ op, outputs }) => op === 'sigmoid' && outputs.includes(value));

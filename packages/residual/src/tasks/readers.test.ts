@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { noiseWeights } from '../engines/sketch.js';
 import { preset } from '../image/presets.js';
 import { build, family } from '../models/resnet.js';
@@ -55,16 +55,36 @@ test('readers who prepare pictures otherwise: a note, a header that says so, or 
   expect((await convert(at('v2.residual'), at('v2.pth'))).notes.join()).toContain('this model wants "torchvision-v2"');
 });
 
-test('what a config.json beside the source says does not come along: a note', async () => {
-  const inside = at('timm');
-  mkdirSync(inside);
-  await convert(await saved(), join(inside, 'all.pth'));
-  await convert(join(inside, 'all.pth'), join(inside, 'model.safetensors'));
-  const means = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], crop_pct: 0.875, interpolation: 'bilinear' };
-  const config = { architecture: 'resnet18', pretrained_cfg: { ...means, input_size: [3, 32, 32] } };
-  writeFileSync(join(inside, 'config.json'), JSON.stringify(config));
-  const done = await convert(join(inside, 'model.safetensors'), at('beside.pth'));
-  expect(done.notes.join()).toContain('this model wants a plan of its own; a .pth file cannot say so');
+describe('what a config.json beside the source says', () => {
+  const inside = at('hub');
+  const tiny = { layer_type: 'basic', depths: [1, 1, 1, 1], hidden_sizes: [4, 8, 16, 32], embedding_size: 4 };
+  const files = (config: object, processor: object) => {
+    writeFileSync(join(inside, 'config.json'), JSON.stringify({ model_type: 'resnet', ...config }));
+    writeFileSync(join(inside, 'preprocessor_config.json'), JSON.stringify(processor));
+  };
+
+  test('of pictures: a note, or the record', async () => {
+    mkdirSync(inside);
+    await convert(await saved(), join(inside, 'all.pth'), { dialect: 'huggingface' });
+    await convert(join(inside, 'all.pth'), join(inside, 'model.safetensors'));
+    const means = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
+    files(tiny, { size: 32, crop_pct: 0.875, resample: 2, ...means });
+    const done = await convert(join(inside, 'model.safetensors'), at('beside.pth'));
+    expect(done.notes.join()).toContain('this model wants a plan of its own; a .pth file cannot say so');
+    const kept = await convert(join(inside, 'model.safetensors'), at('beside.safetensors'));
+    expect(kept.notes.join()).toContain('its header has the plan');
+    await using read = await load(at('beside.safetensors'));
+    await using original = await load(inside);
+    expect(read.record).toEqual(original.record);
+  });
+
+  test('of a network that the tensors do not fit: refused, as loading does', async () => {
+    files({ ...tiny, depths: [2, 1, 1, 1] }, {});
+    await expect(convert(join(inside, 'model.safetensors'), at('unfit.pth'))).rejects.toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+    });
+    expect(existsSync(at('unfit.pth'))).toBe(false);
+  });
 });
 
 test('Detectron2’s names are told to be MSRA’s, basic blocks too', async () => {

@@ -45,6 +45,9 @@ const switches: readonly Rule[] = [
   ['layer{s}.{b}.se.conv.{role}', 'layer{s}.{b}.se.conv.{role}'],
 ];
 
+/** An activation that has weights, as PReLU: ours have none. */
+const activation = '^(p?relu|act|activation)\\d*\\.';
+
 const below = (prefix: string, rules: readonly Rule[]): Rule[] =>
   rules.map(([ours, theirs]) => [ours, `${prefix}${theirs}`]);
 
@@ -146,13 +149,13 @@ export const dialects = {
     ...pytorch(trunk, 'module.encoder_q.'),
     sign: /^(.*?(?:encoder_q|base_encoder)\.)layer1\.0\.conv1\.weight$/,
     because: 'it has the query encoder of MoCo',
-    trunk: /^(conv|bn|layer)\d/,
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
   },
   dino: {
     ...pytorch(trunk, 'teacher.backbone.'),
     sign: /^(.*?teacher\.(?:module\.)?backbone\.)layer1\.0\.conv1\.weight$/,
     because: 'it has the teacher of DINO',
-    trunk: /^(conv|bn|layer)\d/,
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
   },
   mmpretrain: {
     ...pytorch([['fc.{role}', 'head.fc.{role}'], ...below('backbone.', trunk)]),
@@ -186,14 +189,14 @@ export const dialects = {
     sign: /^(.*?)layer1\.0\.conv1\.weight$/,
     also: /(^|\.)(conv1\.0\.weight|maxpool\.0\.weight|layer1\.0\.(se\.(fc1|conv)|downsample\.2)\.weight)$/,
     because: 'it has layer1.0.conv1.weight',
-    trunk: /^(conv|bn|layer)\d|^maxpool\./,
+    trunk: new RegExp(`^(conv|bn|layer)\\d|^maxpool\\.|${activation}`),
   },
   torchvision: {
     // CIFAR code (akamaster/pytorch_resnet_cifar10) calls the classifier `linear`.
     ...pytorch([...trunk, classifier, ['fc.{role}', 'linear.{role}', 'read'], anything]),
     sign: /^(.*?)layer1\.0\.conv1\.weight$/,
     because: 'it has layer1.0.conv1.weight',
-    trunk: /^(conv|bn|layer)\d/,
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
   },
   keras: {
     layout: 'keras',

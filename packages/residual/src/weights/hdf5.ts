@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import { bytesPerElement, type DType, sharedBytes, sizeOf } from '../tensor.js';
 import type { TensorInfo } from './checkpoint.js';
+import { constantParts } from './hdf5-written.js';
 import { damaged, type SyncSource, unsupported } from './source.js';
 
 // HDF5 by the HDF Group's library compiled to WebAssembly (h5wasm). It reads through a file of its in-memory file
@@ -35,7 +36,7 @@ const longestPath = 1000;
  */
 export async function openHdf5(source: SyncSource): Promise<HdfFile> {
   const library = await loadLibrary();
-  const { place, unmount } = mount(library.FS, source);
+  const { place, reads, unmount } = mount(library.FS, source);
   let file: bigint | undefined;
   /** The library's answer; its errors as one line about the file. */
   function ask<T>(question: () => T): T {
@@ -97,6 +98,25 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
       `the values of ${path} are stored in another file, and data outside the file is not read; write it again as one file`,
     );
 
+  /**
+   * Whether a value stands in the file, and is not what the library gives for one that was never written: it looks up the
+   * place, which it remembers, and then must read there every time.
+   */
+  const isStored = (path: string, corner: readonly number[], size: number): boolean =>
+    ask(() =>
+      withMemory(library, size, (at) => {
+        const one = corner.map(() => 1n);
+        const look = () => library.get_dataset_data(id, path, one, corner.map(BigInt), one, BigInt(at));
+        look();
+        const before = reads();
+        look();
+        return reads() > before;
+      }),
+    );
+
+  const unwritten = (path: string, corner: readonly number[]): ResidualError =>
+    damaged(source, `the values of ${path} from [${corner.join(', ')}] on were never written into the file`);
+
   /** Keras 3 writes bfloat16 as two bytes of no type, and says so beside them. */
   const opaque = (size: number, path: string): DType | undefined =>
     size === 2 && attribute(path, 'dtype') === 'bfloat16' ? 'bfloat16' : undefined;
@@ -135,9 +155,10 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
     read(path, { dtype, shape }) {
       const length = sizeOf(shape) * bytesPerElement[dtype];
       // The library would give zeros for parts of other files.
-      if (ask(() => library.get_dataset_metadata(id, path)).virtual_sources?.length) throw elsewhere(path);
+      const { virtual_sources: parts, chunks } = ask(() => library.get_dataset_metadata(id, path));
+      if (parts?.length) throw elsewhere(path);
       try {
-        return ask(() =>
+        const values = ask(() =>
           withMemory(library, length, (at) => {
             library.get_dataset_data(id, path, null, null, null, BigInt(at));
             const shared = sharedBytes(length);
@@ -145,6 +166,9 @@ export async function openHdf5(source: SyncSource): Promise<HdfFile> {
             return shared;
           }),
         );
+        for (const corner of constantParts(values, { dtype, shape }, chunks))
+          if (!isStored(path, corner, bytesPerElement[dtype])) throw unwritten(path, corner);
+        return values;
       } catch (error) {
         if (!isDamage(error)) throw error;
         if (error.message.includes('external raw data file')) throw elsewhere(path);
@@ -203,14 +227,16 @@ function closeTraces(fs: FileSystem): void {
 
 let mounted = 0;
 
-/** A file of the library's file system that reads from `source`. */
-function mount(fs: FileSystem, source: SyncSource): { place: string; unmount(): void } {
+/** A file of the library's file system that reads from `source`, and counts how often it does. */
+function mount(fs: FileSystem, source: SyncSource): { place: string; reads(): number; unmount(): void } {
   const name = `weights-${mounted++}.h5`;
   const node = fs.createFile('/', name, {}, true, false);
+  let reads = 0;
   Object.defineProperty(node, 'usedBytes', { get: () => source.size });
   node.stream_ops = {
     ...node.stream_ops,
     read(_stream: unknown, heap: Int8Array, offset: number, length: number, position: number) {
+      reads++;
       const count = Math.max(0, Math.min(length, source.size - position));
       if (count > 0) source.readInto(new Uint8Array(heap.buffer, heap.byteOffset + offset, count), position);
       return count;
@@ -218,6 +244,7 @@ function mount(fs: FileSystem, source: SyncSource): { place: string; unmount(): 
   };
   return {
     place: `/${name}`,
+    reads: () => reads,
     unmount() {
       for (const stream of fs.streams) if (stream?.node === node) fs.close(stream);
       fs.unlink(`/${name}`);

@@ -139,7 +139,6 @@ describe.skipIf(!shared)('Keras files', () => {
     'many-latest-50',
     'many-latest-3000',
     'many-v108',
-    'unwritten',
     'swapped',
     'new-chunks',
     'earliest',
@@ -233,6 +232,14 @@ describe.skipIf(!shared)('Keras files', () => {
       code: 'WEIGHTS_FORMAT',
       message: expect.stringMatching(message),
     });
+  });
+
+  test('values that were never written are refused when they are read', async () => {
+    const checkpoint = await openCheckpoint(path('unwritten'));
+    expect((await refusal(checkpoint.read('fc/fc/kernel:0'))).message).toMatch(
+      /the values of \/fc\/fc\/kernel:0 from \[0, 0\] on were never written into the file; it is damaged or cut off/,
+    );
+    await checkpoint.close();
   });
 
   test('a filter that is not read is named when the values are asked for', async () => {

@@ -50,7 +50,8 @@ function torchConfig(naming: Naming, shapeOf: ShapeOf): ResNetConfig | undefined
   const { custom }: Dialect = dialects[naming.author ?? naming.dialect];
   return {
     ...base,
-    ...(custom && (bottleneck ? custom : { ...custom, strideOn: '3x3' })),
+    // ResNeXt strides on its 3×3 wherever it comes from (Xie et al. 2016; STRIDE_IN_1X1 False in Detectron2's configs).
+    ...(custom && (bottleneck && groups === 1 ? custom : { ...custom, strideOn: '3x3' })),
     block: bottleneck ? 'bottleneck' : 'basic',
     depths,
     width,
@@ -139,7 +140,7 @@ const incidental: readonly (keyof ResNetConfig)[] = [
 ];
 
 /** The member of the family that a configuration is. */
-const familyName = (config: ResNetConfig): FamilyName | undefined =>
+export const familyName = (config: ResNetConfig): FamilyName | undefined =>
   (Object.keys(family) as FamilyName[]).find((name) => !differingSettings(config, family[name]).length);
 
 /** What a network is called: as the family calls it, or what it is made of. */

@@ -1,7 +1,5 @@
-import type { ResNetConfig } from '../models/config.js';
 import { type Shape, sharedFloats, type Tensor } from '../tensor.js';
-import { type DialectName, type Layout, parameterShape, recogniseNames } from './names.js';
-import { differingSettings, recogniseArchitecture } from './recognise.js';
+import type { Layout } from './names.js';
 
 /** The shape of a parameter in a file of that layout: the inverse of `parameterShape`, but for convolutions along one axis. */
 export function fileShape(shape: Shape, layout: Layout): Shape {
@@ -26,26 +24,4 @@ export function fromParameter(tensor: Tensor, layout: Layout, name: string): Ten
       for (let position = 0; position < positions; position++)
         data[(position * channels + c) * out + o] = from[(o * channels + c) * positions + position];
   return { dtype: 'float32', shape: fileShape(shape, layout), data };
-}
-
-/**
- * What a reader of these names, who has nothing but names and shapes, would take for granted of the network and be
- * wrong: `it would be read with strideOn 3x3, and it has 1x1`. Undefined when it would be read right.
- */
-export function misreading(
-  dialect: DialectName,
-  tensors: ReadonlyMap<string, { readonly shape: Shape }>,
-  config: ResNetConfig,
-): string | undefined {
-  const naming = recogniseNames([...tensors.keys()]);
-  if (naming?.dialect !== dialect) return `its names would be taken for those of ${naming?.dialect ?? 'nobody'}`;
-  const shapeOf = (parameter: string) => {
-    const name = naming.tensors.get(parameter);
-    const found = name === undefined ? undefined : tensors.get(name);
-    return found && parameterShape(found.shape, naming.layout);
-  };
-  const read = recogniseArchitecture(naming, shapeOf);
-  if (!read) return 'no network would be known by its names';
-  const [setting] = differingSettings(read.config, config);
-  return setting && `it would be read with ${setting} ${read.config[setting]}, and it has ${config[setting]}`;
 }

@@ -128,6 +128,7 @@ export interface Dnnl {
   readonly processor: {
     /** Such as `avx512_core_bf16`. */
     readonly isa: string;
+    readonly avx2: boolean;
     readonly avx512: boolean;
     readonly bf16: boolean;
     /** Multiplies u8 by s8 without saturating in 16 bits. */
@@ -149,7 +150,7 @@ export interface Dnnl {
   view(address: bigint, bytes: number): ArrayBuffer;
   clear(address: bigint, bytes: number): void;
   /** Calls `use` with the address of JavaScript's own numbers, which stay where they are meanwhile. */
-  using<T>(data: Float32Array, use: (address: bigint) => T): T;
+  using<T>(data: Float32Array | Int8Array, use: (address: bigint) => T): T;
 
   /** A memory object over memory that the caller keeps. */
   memory(desc: Desc, address: bigint): bigint;

@@ -96,7 +96,14 @@ describe('finding the library', () => {
   });
 
   test('what a processor has, by the bits of either version', () => {
-    expect(processorOf(0x7, 2)).toEqual({ isa: 'avx2', avx512: false, bf16: false, vnni: false, amx: false });
+    expect(processorOf(0x7, 2)).toEqual({
+      isa: 'avx2',
+      avx2: true,
+      avx512: false,
+      bf16: false,
+      vnni: false,
+      amx: false,
+    });
     expect(processorOf(0x407, 2)).toMatchObject({ isa: 'avx2_vnni', vnni: true });
     expect(processorOf(0xf, 2)).toMatchObject({ isa: 'avx512_mic', vnni: false });
     expect(processorOf(0xf, 3)).toMatchObject({ isa: 'avx2_vnni', avx512: false, vnni: true });

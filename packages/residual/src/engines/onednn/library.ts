@@ -77,6 +77,7 @@ export function processorOf(isa: number, major: 2 | 3): Dnnl['processor'] {
   const vnni256 = major === 2 ? has(0x407) : has(0xf);
   return {
     isa: names[isa] ?? namesOf[major][isa] ?? `0x${isa.toString(16)}`,
+    avx2: has(0x7),
     avx512: has(0x27),
     bf16: has(0xe7),
     vnni: has(0x67) || vnni256,

@@ -1,4 +1,5 @@
 import { ResidualError } from '../../errors.js';
+import { eightBitTensor } from '../../graph/eight-bits.js';
 import { type Folding, scaled } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import { WeightsNeeded } from '../backend.js';
@@ -51,7 +52,6 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
   const magnitudes = new Map<string, Float32Array>();
   let factors: Folding['factors'] = new Map();
   let folded: Weights | undefined;
-  let given: Weights | undefined;
   shared.users += 1;
 
   function tensorOf(name: string): Tensor {
@@ -63,6 +63,25 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     const factor = factors.get(name);
     return factor ? scaled(tensorOf(name), factor).data : tensorOf(name).data;
   }
+  /** Writes a weight into its memory. `factor`: the exact multipliers, where nothing but a BatchNorm divides. */
+  function fill(
+    tensor: Tensor,
+    shape: Shape,
+    as: Desc,
+    memory: bigint,
+    how: { divisors: Float32Array | undefined; factor: Float64Array | undefined; transformed: boolean },
+  ): void {
+    const { eightBits } = tensor;
+    // What is stored as whole numbers only needs its layout.
+    if (as.dtype === 's8' && eightBits && reorder(dnnl, eightBits.whole, shape, as, memory)) return;
+    const { data } = tensor;
+    if (!how.transformed && reorder(dnnl, data, shape, as, memory, how.divisors)) return;
+    const by = how.factor ?? how.divisors?.map((divisor) => 1 / divisor);
+    const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
+    if (!reorder(dnnl, multiplied.data, shape, as, memory))
+      throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out a weight of ${as.bytes} bytes`);
+  }
+
   /** Names whose numbers are the network's own, not those of the weights. */
   const changed = new Set<string>();
 
@@ -75,16 +94,11 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
       const all = kept.get(name) ?? [];
       const found = all.find((one) => dnnl.areEqual(one.as, as) && areEqual(one.divisors, divisors));
       if (found) return found.memory;
-      const { data } = tensorOf(name);
+      const tensor = tensorOf(name);
       const address = dnnl.allocate(as.bytes);
       const memory = dnnl.memory(as, address);
       try {
-        if (transformed || !reorder(dnnl, data, shape, as, memory, divisors)) {
-          const by = scales === undefined ? factor : divisors?.map((divisor) => 1 / divisor);
-          const multiplied = by ? scaled({ dtype: 'float32', shape, data }, by) : { data };
-          if (!reorder(dnnl, multiplied.data, shape, as, memory))
-            throw new ResidualError('ENGINE', `oneDNN ${dnnl.version} cannot lay out the weight "${name}"`, { name });
-        }
+        fill(tensor, shape, as, memory, { divisors, factor: scales === undefined ? factor : undefined, transformed });
       } catch (error) {
         dnnl.destroyMemory(memory);
         dnnl.free(address);
@@ -96,7 +110,9 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     largest(name) {
       const known = magnitudes.get(name);
       if (known) return known;
-      const { data, shape } = tensorOf(name);
+      const tensor = tensorOf(name);
+      if (tensor.eightBits) return tensor.eightBits.scales.map((scale) => scale * 127);
+      const { data, shape } = tensor;
       const factor = factors.get(name);
       const row = data.length / shape[0];
       const found = Float32Array.from({ length: shape[0] }, (_, c) => {
@@ -110,12 +126,18 @@ export function packWeights(dnnl: Dnnl, shared: PackedStore): PackedWeights {
     add: (name, data) => void constants.set(name, { dtype: 'float32', shape: [data.length], data }),
     release() {
       folded = undefined;
-      given = undefined;
     },
     supply(folding, weights) {
-      ({ weights: folded, factors } = folding);
-      given = weights;
-      for (const [name, tensor] of folded) if (given.get(name) !== tensor) changed.add(name);
+      const { factors: found, weights: all } = folding;
+      factors = found;
+      // Weights of 8 bits may come as whole numbers alone.
+      folded = new Map(
+        Array.from(all, ([name, tensor]) => [
+          name,
+          tensor.eightBits ? eightBitTensor(tensor.shape, tensor.eightBits) : tensor,
+        ]),
+      );
+      for (const [name, tensor] of all) if (weights.get(name) !== tensor) changed.add(name);
     },
     dispose() {
       free(dnnl, own);
@@ -136,13 +158,13 @@ function free(dnnl: Dnnl, { kept }: PackedStore): void {
 /** Writes plain numbers into `memory`, in its layout and kind of numbers; false where the library cannot. */
 function reorder(
   dnnl: Dnnl,
-  data: Float32Array,
+  data: Float32Array | Int8Array,
   shape: Shape,
   as: Desc,
   memory: bigint,
   divisors?: Float32Array,
 ): boolean {
-  const plain = dnnl.describe(shape, 'f32', 'plain');
+  const plain = dnnl.describe(shape, data instanceof Int8Array ? 's8' : 'f32', 'plain');
   const axis = as.shape.length > 4 ? [0, 1] : 0;
   const primitive = dnnl.reorder({ src: plain, dst: as, ...(divisors && { scales: divisors, axis }) });
   if (primitive === undefined) return false;

@@ -1,4 +1,5 @@
 import { collectGarbageSoon, processor } from '#runtime';
+import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
@@ -21,12 +22,33 @@ const plansKept = 4;
 export const onednn: Backend = {
   async runtime() {
     const dnnl = await openDnnl();
-    return { runtime: `oneDNN ${dnnl.version} (${dnnl.processor.isa})` };
+    const runtime = `oneDNN ${dnnl.version} (${dnnl.processor.isa})`;
+    const { avx2, isa } = dnnl.processor;
+    return avx2 ? { runtime } : { runtime, note: `its fast kernels need AVX2; this processor has ${isa}` };
   },
   async compile(graph, weights, options) {
-    return prepare(await openDnnl(), graph, weights, options);
+    const dnnl = await openDnnl();
+    checkPrecision(dnnl, options);
+    return prepare(dnnl, graph, weights, options);
   },
 };
+
+/** @throws ENGINE for numbers that this processor only has slow kernels for, or would compute wrongly with. */
+function checkPrecision({ processor: { isa, bf16, vnni } }: Dnnl, { precision }: BackendOptions): void {
+  if (precision === 'bf16' && !bf16)
+    throw new ResidualError(
+      'ENGINE',
+      `precision bf16 needs a processor with AVX512-BF16 or AMX, and this one has ${isa}; use f32`,
+      { precision },
+    );
+  // Sums of two products of u8 by s8 overflow 16 bits there.
+  if (precision === 'int8' && !vnni)
+    throw new ResidualError(
+      'ENGINE',
+      `precision int8 on engine "onednn" needs a processor with VNNI, and this one has ${isa}; use engine "onnx"`,
+      { precision },
+    );
+}
 
 /** What was timed on this machine, by the number of threads. */
 const remembered = new Map<number, Remembered>();
