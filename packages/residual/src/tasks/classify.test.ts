@@ -91,7 +91,7 @@ describe('many pictures', () => {
   afterAll(folder.remove);
   let model: Model;
   beforeAll(async () => {
-    model = await load('resnet8-cifar10');
+    model = await load('resnet8-cifar10', { deterministic: true });
   });
   afterAll(() => model.dispose());
   const picture = (i: number) => {
