@@ -7,7 +7,7 @@ import type { Native } from './native.js';
 import type { Described, Made, MaybeHandle, Md, Tag, Version } from './version.js';
 
 /** Everything of `Dnnl` that does not depend on how the library was found. */
-export type Api = Omit<Dnnl, 'version' | 'major' | 'library' | 'processor' | 'setThreads'>;
+export type Api = Omit<Dnnl, 'version' | 'major' | 'file' | 'processor' | 'setThreads'>;
 
 /** Joins what both versions of the C API have alike with what one of them has for itself. */
 export function makeApi(native: Native, calls: Calls, version: Version, options: { avx512: boolean }): Api {

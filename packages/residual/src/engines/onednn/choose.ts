@@ -9,8 +9,6 @@ export interface Candidate {
   readonly step: Step;
   /** Its convolution; absent for other ops. */
   readonly job?: Job;
-  /** The layout that the op insists on, where it does. */
-  readonly layout?: Layout;
 }
 
 /**
@@ -101,7 +99,7 @@ function totalTime(
     kept.add(layout);
     total += timings.reorder(shapes[value], homes.get(value) as Layout, layout);
   }
-  candidates.forEach(({ step, job, layout: fixed }, i) => {
+  candidates.forEach(({ step, job }, i) => {
     const [first, ...others] = step.node.inputs;
     let layout: Layout;
     if (job) {
@@ -110,7 +108,7 @@ function totalTime(
       total += assignment[i].time;
     } else {
       const given = homes.get(first) ?? 'plain';
-      layout = fixed ?? (given === 'plain' ? 'channelsLast' : given);
+      layout = given === 'plain' ? 'channelsLast' : given;
       for (const value of [first, ...others]) need(value, layout);
     }
     if (step.residual !== undefined) need(step.residual, layout);

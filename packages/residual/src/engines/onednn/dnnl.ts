@@ -123,7 +123,7 @@ export interface Dnnl {
   readonly version: string;
   readonly major: 2 | 3;
   /** The file it was loaded from, or the name the system's loader found it by. */
-  readonly library: string;
+  readonly file: string;
   /** What the library makes of this processor. */
   readonly processor: {
     /** Such as `avx512_core_bf16`. */

@@ -158,7 +158,7 @@ withLibrary('the library', () => {
     expect(openDnnl()).toBe(dnnl);
     expect(dnnl.version).toMatch(/^[23]\.\d+\.\d+$/);
     expect(dnnl.version.startsWith(`${dnnl.major}.`)).toBe(true);
-    expect(dnnl.library).toMatch(/dnnl/);
+    expect(dnnl.file).toMatch(/dnnl/);
   });
 
   test('memory: aligned, cleared, and refused when there is none', () => {

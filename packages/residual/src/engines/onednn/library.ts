@@ -22,16 +22,17 @@ function open(): Dnnl {
   const native = openNative();
   const found = findLibrary(native);
   const version = versionOf(found, native);
-  const calls = bindCalls(found.library);
-  const processor = processorOf(Number(found.library.func('dnnl_get_effective_cpu_isa', '')()), version.major);
+  const { library, file } = found;
+  const calls = bindCalls(library);
+  const processor = processorOf(Number(library.func('dnnl_get_effective_cpu_isa', '')()), version.major);
   const layer = version.major === 2 ? version2 : version3;
   return {
     version: version.text,
     major: version.major,
-    library: found.file,
+    file,
     processor,
     setThreads: threadSetter(found, version),
-    ...makeApi(native, calls, layer(found.library, native, calls), processor),
+    ...makeApi(native, calls, layer(library, native, calls), processor),
   };
 }
 

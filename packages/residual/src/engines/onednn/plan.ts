@@ -55,7 +55,6 @@ export interface ChosenKernel {
 /** A network as a list of calls, for inputs of certain shapes. */
 export interface Plan {
   readonly kernels: readonly ChosenKernel[];
-  readonly activationBytes: number;
   run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
   /** Does the calls of one kind only, on whatever the memory holds: for timings. */
   repeat(kind: InstructionKind): void;
@@ -328,7 +327,6 @@ function bind(
   }
 
   return {
-    activationBytes: bytes + scratchBytes,
     kernels: instructions.map(({ name, kind, primitive }) => ({
       layer: name,
       kind,

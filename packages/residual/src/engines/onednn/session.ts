@@ -21,13 +21,13 @@ const plansKept = 4;
 /** oneDNN by its C API. All of it lives in the worker thread and blocks that. */
 export const onednn: Backend = {
   async runtime() {
-    const dnnl = await openDnnl();
+    const dnnl = openDnnl();
     const runtime = `oneDNN ${dnnl.version} (${dnnl.processor.isa})`;
     const { avx2, isa } = dnnl.processor;
     return avx2 ? { runtime } : { runtime, note: `its fast kernels need AVX2; this processor has ${isa}` };
   },
   async compile(graph, weights, options) {
-    const dnnl = await openDnnl();
+    const dnnl = openDnnl();
     checkPrecision(dnnl, options);
     return prepare(dnnl, graph, weights, options);
   },
