@@ -154,6 +154,19 @@ withLibrary('the library', () => {
     expect(output(inWorker('setInterval(() => {}, 1000);', 'await worker.terminate();'))).toBe('alive');
   });
 
+  test('a variable is set for C alone, and for as long as it is needed; one that is set stays', () => {
+    const native = openNative();
+    const getenv = native.load(process.platform === 'darwin' ? 'libSystem.dylib' : 'libc.so.6').func('getenv', 's', 'void *');
+    const value = (name: string) => {
+      const address = getenv(name) as bigint | null;
+      return address ? native.string(address) : undefined;
+    };
+    expect(native.withVariable('RESIDUAL_TRIED', 'yes', () => value('RESIDUAL_TRIED'))).toBe('yes');
+    expect(value('RESIDUAL_TRIED')).toBeUndefined();
+    expect(native.withVariable('PATH', 'no', () => value('PATH'))).toBe(process.env.PATH);
+    expect(value('PATH')).toBe(process.env.PATH);
+  });
+
   test('is opened once, and says what it is', () => {
     expect(openDnnl()).toBe(dnnl);
     expect(dnnl.version).toMatch(/^[23]\.\d+\.\d+$/);

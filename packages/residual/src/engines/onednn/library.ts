@@ -18,9 +18,18 @@ export function openDnnl(): Dnnl {
   return opened;
 }
 
+/**
+ * How often a thread of GNU's OpenMP looks for its next work before it sleeps: some 10 µs, longer than from one
+ * primitive to the next. By default it looks for milliseconds. Where another program wants the core, the thread that is
+ * waited for then cannot have the core of the one that waits.
+ */
+const spins = '1000';
+
 function open(): Dnnl {
   const native = openNative();
-  const found = findLibrary(native);
+  const load = () => findLibrary(native);
+  // Read once, when the library is loaded.
+  const found = process.env.OMP_WAIT_POLICY === undefined ? native.withVariable('GOMP_SPINCOUNT', spins, load) : load();
   const version = versionOf(found, native);
   const { library, file } = found;
   const calls = bindCalls(library);

@@ -32,6 +32,8 @@ interface Koffi {
 export interface Native {
   /** Loads a library for good: it stays when this thread ends. Throws the loader's message. */
   load(file: string): Library;
+  /** Does `use` with a variable set in the environment that C sees, unless it is set already; gone again after. */
+  withVariable<T>(name: string, value: string, use: () => T): T;
   /** A string that ends in a zero byte. */
   string(address: bigint): string;
   /** Copies memory. */
@@ -72,6 +74,7 @@ export function openNative(): Native {
       pin(file);
       return library;
     },
+    withVariable: process.platform === 'win32' ? (_name, _value, use) => use() : variables(libc),
     string: (address) => koffi.decode.string(address),
     copy: (to, from, bytes) => void copy(to, from, bytes),
     ...(process.platform === 'win32' ? windowsMemory(libc) : posixMemory(libc)),
@@ -112,6 +115,21 @@ function pinByLoader(libc: Library): (file: string) => void {
 function pinOnWindows(kernel: Library): (file: string) => void {
   const load = kernel.func('LoadLibraryA', 's', 'void *');
   return (file) => void load(file);
+}
+
+function variables(libc: Library): Native['withVariable'] {
+  const get = libc.func('getenv', 's', 'void *');
+  const set = libc.func('setenv', 'ssi');
+  const unset = libc.func('unsetenv', 's');
+  return (name, value, use) => {
+    if (get(name)) return use();
+    set(name, value, 0);
+    try {
+      return use();
+    } finally {
+      unset(name);
+    }
+  };
 }
 
 type Memory = Pick<Native, 'allocate' | 'free'>;
