@@ -156,7 +156,9 @@ withLibrary('the library', () => {
 
   test('a variable is set for C alone, and for as long as it is needed; one that is set stays', () => {
     const native = openNative();
-    const getenv = native.load(process.platform === 'darwin' ? 'libSystem.dylib' : 'libc.so.6').func('getenv', 's', 'void *');
+    const getenv = native
+      .load(process.platform === 'darwin' ? 'libSystem.dylib' : 'libc.so.6')
+      .func('getenv', 's', 'void *');
     const value = (name: string) => {
       const address = getenv(name) as bigint | null;
       return address ? native.string(address) : undefined;
