@@ -1,4 +1,5 @@
 import type { Shape } from '../../tensor.js';
+import type { TrainingOps } from './dnnl-training.js';
 
 export type DataType = 'f32' | 'bf16' | 's32' | 's8' | 'u8';
 
@@ -133,7 +134,7 @@ export interface Arguments {
  * `undefined` where the library has no implementation of it; other failures throw ENGINE with the library's status.
  * All of it belongs to one thread.
  */
-export interface Dnnl {
+export interface Dnnl extends TrainingOps {
   /** `2.6.3`. */
   readonly version: string;
   readonly major: 2 | 3;
