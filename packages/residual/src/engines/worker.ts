@@ -36,6 +36,7 @@ export interface WorkerApi {
   train(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): void;
   trainStep(id: number, inputs: Inputs, update: Update | undefined): StepResult;
   trainSave(id: number): TrainerState;
+  trainGradients(id: number): Weights;
   trainRestore(id: number, state: TrainerState): void;
   trainEnd(id: number): void;
 }
@@ -112,6 +113,7 @@ serveThread<WorkerApi>({
   },
   trainStep: async (id, inputs, update) => (await trainingHere()).step(id, inputs, update),
   trainSave: async (id) => (await trainingHere()).save(id),
+  trainGradients: async (id) => (await trainingHere()).gradients(id),
   trainRestore: async (id, state) => (await trainingHere()).restore(id, state),
   trainEnd: async (id) => (await trainingHere()).end(id),
 });
