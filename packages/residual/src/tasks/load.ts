@@ -112,7 +112,8 @@ async function fill(
   const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
   // What the part is called is told already.
-  if (naming.prefix && naming.prefix !== found.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
+  if (naming.prefix && naming.prefix !== found.prefix)
+    notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
   const report = planAssignment(graph, checkpoint, naming, replace);
