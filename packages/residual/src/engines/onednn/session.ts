@@ -40,7 +40,7 @@ export const onednn: Backend = {
 };
 
 /** @throws ENGINE for numbers that this processor only has slow kernels for, or would compute wrongly with. */
-function checkPrecision({ processor: { isa, bf16, vnni } }: Dnnl, { precision }: BackendOptions): void {
+export function checkPrecision({ processor: { isa, bf16, vnni } }: Dnnl, { precision }: BackendOptions): void {
   if (precision === 'bf16' && !bf16)
     throw new ResidualError(
       'ENGINE',
