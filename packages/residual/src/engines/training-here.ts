@@ -1,3 +1,4 @@
+import { onnxTraining } from './onnx/train.js';
 import { type TrainingWorker, trainingWorker } from './training-worker.js';
 
 let begun: Promise<TrainingWorker> | undefined;
@@ -9,5 +10,5 @@ export function trainingHere(): Promise<TrainingWorker> {
 }
 
 async function open(): Promise<TrainingWorker> {
-  return trainingWorker({});
+  return trainingWorker({ onnx: onnxTraining });
 }
