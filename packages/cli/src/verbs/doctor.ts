@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import pc from 'picocolors';
-import { type EngineFacts, engineReport } from 'residual';
+import { type EngineFacts, engineReport, type FamilyKernels, family, familyKernels } from 'residual';
 import type { OptionsOf } from '../flags.js';
 import { print, wantsColor } from '../terminal.js';
 
@@ -29,11 +29,16 @@ export async function run(_args: readonly string[], options: OptionsOf<{ json: o
     ...processor,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
   };
-  const found: Finding[] = [...(await Promise.all(packages.map(examine))), ...engines.map(engineFinding)];
+  const kernels = engines.some(({ engine, ok }) => ok && engine === 'onednn') ? await familyKernels() : undefined;
+  const found: Finding[] = [
+    ...(await Promise.all(packages.map(examine))),
+    ...engines.map(engineFinding),
+    ...Object.entries(kernels ?? {}).map(([precision, of]) => kernelFinding(precision, of)),
+  ];
   const auto = engines.find(({ engine, ok }) => ok && engine !== 'reference');
   const well = auto !== undefined && found[0].ok;
   if (options.json) {
-    await print(`${JSON.stringify({ ok: well, host, packages: found.slice(0, packages.length), engines })}\n`);
+    await print(`${JSON.stringify({ ok: well, host, packages: found.slice(0, packages.length), engines, kernels })}\n`);
     return well ? 0 : 1;
   }
   const { green, red, bold } = pc.createColors(wantsColor(process.stdout));
@@ -57,6 +62,16 @@ function engineFinding({ engine, ok, runtime, note, selfCheck, reason }: EngineF
       ? '; what the others are compared with'
       : `; differs from reference by ${selfCheck.toExponential(0)} at most`;
   return { name: `engine ${engine}`, ok, says: ok ? `${runtime}${note ? ` (${note})` : ''}${check}` : `${reason}` };
+}
+
+function kernelFinding(precision: string, found: FamilyKernels): Finding {
+  const name = `onednn in ${precision}`;
+  if ('reason' in found) return { name, ok: false, says: found.reason };
+  const { slow } = found;
+  if (slow.length === 0)
+    return { name, ok: true, says: `a fast kernel for every layer of all ${Object.keys(family).length} networks` };
+  const more = slow.length > 3 ? ', …' : '';
+  return { name, ok: false, says: `no fast kernel for ${slow.length} layers: ${slow.slice(0, 3).join(', ')}${more}` };
 }
 
 async function examine({ name, use, load }: (typeof packages)[number]): Promise<Finding> {

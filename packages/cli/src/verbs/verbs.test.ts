@@ -12,12 +12,14 @@ const weights = fileURLToPath(
 test('doctor says what works here', async () => {
   const { status, out, err } = await residual('doctor', '--json');
   expect({ status, err }).toEqual({ status: 0, err: '' });
-  const { host, packages, engines } = JSON.parse(out);
+  const { host, packages, engines, kernels } = JSON.parse(out);
   expect(host).toMatchObject({ node: process.version, cores: expect.any(Number) });
   expect(packages).toContainEqual({ name: 'sharp', ok: true, says: expect.stringContaining('decodes pictures') });
   expect(engines).toContainEqual(expect.objectContaining({ engine: 'onnx', ok: true }));
+  expect(kernels).toMatchObject({ f32: { slow: [] }, bf16: expect.anything(), int8: expect.anything() });
   const text = (await residual('doctor')).out;
   expect(text).toMatch(/auto takes onednn on oneDNN /);
+  expect(text).toMatch(/✓ onednn in f32 +a fast kernel for every layer of all \d+ networks\n/);
   expect(text).toMatch(/engine onnx .*; differs from reference by \de-\d+ at most\n/);
   expect(text).toMatch(/engine reference .*; what the others are compared with\n/);
 });

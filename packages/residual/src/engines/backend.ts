@@ -1,6 +1,6 @@
 import type { Graph } from '../graph/graph.js';
 import type { Tensor, Weights } from '../tensor.js';
-import type { CompileOptions } from './engine.js';
+import type { CompileOptions, Precision } from './engine.js';
 
 /** Thrown by a program's `run` when new shapes need weights that it let go of: it is run again and given them. */
 export class WeightsNeeded extends Error {}
@@ -41,4 +41,9 @@ export interface Backend {
   /** Throws MISSING_PACKAGE, ENGINE when it cannot run here. */
   runtime(options: BackendOptions): Promise<Runtime>;
   compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program>;
+  /**
+   * For `doctor`: as a program's `slow`, for a network whose BatchNorms are folded, without weights; absent where the
+   * engine's library does not say. Throws ENGINE for a precision that cannot be had here.
+   */
+  slow?(graph: Graph, precision: Precision): readonly string[];
 }

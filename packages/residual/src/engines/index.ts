@@ -1,5 +1,6 @@
 import { ResidualError, unknownName } from '../errors.js';
-import type { Engine, EngineName } from './engine.js';
+import type { Graph } from '../graph/graph.js';
+import type { Engine, EngineName, Precision } from './engine.js';
 import { hosted, worker } from './hosted.js';
 
 export type { CompileOptions, Device, Engine, EngineName, Executable, Measurement, Precision } from './engine.js';
@@ -58,6 +59,14 @@ export interface EngineFacts {
 
 /** This machine's processor, as the engines' thread sees it. */
 export const processor = (): Promise<{ model: string; cores: number }> => worker.call('processor', []);
+
+/**
+ * Layers for which oneDNN has no fast kernel here: `conv1 (ref:any)`, of a network whose BatchNorms are folded, for
+ * pictures of the size it is built for.
+ * @throws ENGINE when oneDNN does not compute in that precision here, or is not there.
+ */
+export const slowLayers = (graph: Graph, precision: Precision): Promise<readonly string[]> =>
+  worker.call('slow', [graph, precision]);
 
 /** Tries every engine on this machine, and says on what processor and how many cores. Never throws. */
 export async function engineReport(): Promise<{

@@ -1,4 +1,5 @@
 import { onnxTraining } from './onnx/train.js';
+import { referenceTraining } from './reference/train.js';
 import { type TrainingWorker, trainingWorker } from './training-worker.js';
 
 let begun: Promise<TrainingWorker> | undefined;
@@ -10,5 +11,5 @@ export function trainingHere(): Promise<TrainingWorker> {
 }
 
 async function open(): Promise<TrainingWorker> {
-  return trainingWorker({ onnx: onnxTraining });
+  return trainingWorker({ onnx: onnxTraining, reference: referenceTraining });
 }

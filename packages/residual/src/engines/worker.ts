@@ -8,7 +8,7 @@ import type { TrainingStep } from '../graph/training-step.js';
 import type { Tensor, Weights } from '../tensor.js';
 import { type Backend, type BackendOptions, type Program, type Runtime, WeightsNeeded } from './backend.js';
 import { selfCheck } from './check.js';
-import type { EngineName, Measurement } from './engine.js';
+import type { EngineName, Measurement, Precision } from './engine.js';
 import { onnx } from './onnx/session.js';
 import { reference } from './reference/run.js';
 import type { StepResult, TrainerOptions, TrainerState, Update } from './trainer.js';
@@ -24,6 +24,8 @@ export interface WorkerApi {
   /** The largest relative difference to `reference` on a small network. */
   check(engine: EngineName, options: BackendOptions): number;
   processor(): { model: string; cores: number };
+  /** Layers for which oneDNN has no fast kernel. */
+  slow(graph: Graph, precision: Precision): readonly string[];
   /** Keeps the network under `id`, a number of the caller's choice. */
   compile(id: number, engine: EngineName, graph: Graph, weights: Weights, options: BackendOptions): void;
   /** With its weights where it asked for them: no other call may come between, or that could let go of them. */
@@ -34,6 +36,7 @@ export interface WorkerApi {
   train(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): void;
   trainStep(id: number, inputs: Inputs, update: Update | undefined): StepResult;
   trainSave(id: number): TrainerState;
+  trainGradients(id: number): Weights;
   trainRestore(id: number, state: TrainerState): void;
   trainEnd(id: number): void;
 }
@@ -71,6 +74,7 @@ serveThread<WorkerApi>({
   runtime: (engine, options) => backends[engine].runtime(options),
   check,
   processor,
+  slow: (graph, precision) => onednn.slow?.(graph, precision) ?? [],
   async compile(id, engine, graph, weights, options) {
     if (engine !== 'reference') await check(engine, options);
     programs.set(id, await backends[engine].compile(graph, weights, options));
@@ -109,6 +113,7 @@ serveThread<WorkerApi>({
   },
   trainStep: async (id, inputs, update) => (await trainingHere()).step(id, inputs, update),
   trainSave: async (id) => (await trainingHere()).save(id),
+  trainGradients: async (id) => (await trainingHere()).gradients(id),
   trainRestore: async (id, state) => (await trainingHere()).restore(id, state),
   trainEnd: async (id) => (await trainingHere()).end(id),
 });

@@ -193,3 +193,9 @@ export function roundedWeights(graph: Graph, weights: Weights, quantisation: Qua
     rounded.set(name, toEightBitTensor(weights.get(name) as Tensor));
   return rounded;
 }
+
+/** Scales that were not measured on pictures, for what does not depend on values, for a network whose BatchNorms are folded. */
+export const anyScales = (graph: Graph): Quantisation => ({
+  activations: Object.fromEntries(storedValues(graph, []).map(({ name, dtype }) => [name, { scale: 0.02, dtype }])),
+  float: [],
+});

@@ -87,9 +87,12 @@ export function planFolding(graph: Graph, weights: Weights): Folding {
     const [x, weight, bias] = layer.inputs;
     const tensorOf = (value: number): Tensor => folded.get((named.get(value) as Parameter).name) as Tensor;
     const [gamma, beta, mean, variance] = node.inputs.slice(1).map((value) => tensorOf(value).data);
-    const scale = Float64Array.from(gamma, (g, c) => g / Math.sqrt(variance[c] + node.attributes.epsilon));
     const before = bias === undefined ? undefined : tensorOf(bias).data;
-    const shift = Float32Array.from(scale, (s, c) => ((before?.[c] ?? 0) - mean[c]) * s + beta[c]);
+    const [scale, shift] = [new Float64Array(gamma.length), new Float32Array(gamma.length)];
+    for (let c = 0; c < gamma.length; c++) {
+      scale[c] = gamma[c] / Math.sqrt(variance[c] + node.attributes.epsilon);
+      shift[c] = ((before?.[c] ?? 0) - mean[c]) * scale[c] + beta[c];
+    }
 
     const weightParameter = named.get(weight) as Parameter;
     const biasParameter: Parameter = (bias !== undefined && named.get(bias)) || {
@@ -116,6 +119,17 @@ export function planFolding(graph: Graph, weights: Weights): Folding {
     weights: new Map(parameters.map(({ name }) => [name, folded.get(name) as Tensor])),
     factors,
   };
+}
+
+/** The graph that folding leaves, for what does not depend on the weights. */
+export function foldedGraph(graph: Graph): Graph {
+  const ones = new Map(
+    graph.parameters.map(({ name, shape }): [string, Tensor] => [
+      name,
+      { dtype: 'float32', shape, data: new Float32Array(shape.length === 1 ? shape[0] : 0).fill(1) },
+    ]),
+  );
+  return planFolding(graph, ones).graph;
 }
 
 /** A weight with row `c` (all that makes output channel `c`) times `scale[c]`. */

@@ -1,7 +1,5 @@
 import { noise, noiseTensor, noiseWeights, sketch } from '../engines/sketch.js';
-import { storedValues } from '../graph/eight-bits.js';
 import { type Graph, type Input, inferShapes, type Node } from '../graph/graph.js';
-import type { Quantisation } from '../graph/quantisation.js';
 import { type Shape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 
 /** A network to be timed: its values mean nothing, but none of them is tiny, infinite or no number. */
@@ -95,9 +93,3 @@ const peakSizes = [
 
 /** A picture, or a batch of them, of random numbers about as large as preprocessed ones. */
 export const noisePictures = (shape: Shape): Tensor => noiseTensor(shape, noise(3), 2);
-
-/** Scales with which timings can be taken, none of them measured on pictures, for a network whose BatchNorms are folded. */
-export const anyScales = (graph: Graph): Quantisation => ({
-  activations: Object.fromEntries(storedValues(graph, []).map(({ name, dtype }) => [name, { scale: 0.02, dtype }])),
-  float: [],
-});

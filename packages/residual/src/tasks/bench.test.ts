@@ -2,13 +2,14 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { worker } from '../engines/hosted.js';
 import { engines } from '../engines/index.js';
 import { noiseWeights } from '../engines/sketch.js';
+import { anyScales } from '../graph/eight-bits.js';
 import { inferShapes } from '../graph/graph.js';
 import { foldBatchNorm } from '../graph/passes.js';
 import { summary } from '../graph/summary.js';
 import { build } from '../models/resnet.js';
 import { refusal } from '../testing.js';
 import { bench, quantile } from './bench.js';
-import { anyScales, convolutionsAlone, noisePictures, peakNetworks, steadyWeights } from './bench-networks.js';
+import { convolutionsAlone, noisePictures, peakNetworks, steadyWeights } from './bench-networks.js';
 
 afterAll(() => worker.terminate());
 

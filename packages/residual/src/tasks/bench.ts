@@ -1,19 +1,13 @@
 import { chooseEngine, type Executable, type Precision, processor } from '../engines/index.js';
 import { noiseWeights } from '../engines/sketch.js';
 import { aborted, ResidualError } from '../errors.js';
+import { anyScales } from '../graph/eight-bits.js';
 import type { Graph } from '../graph/graph.js';
 import { planFolding, prune } from '../graph/passes.js';
 import type { Quantisation } from '../graph/quantisation.js';
 import { summary } from '../graph/summary.js';
 import { type Tensor, type WeightSource, weightsOf } from '../tensor.js';
-import {
-  anyScales,
-  convolutionsAlone,
-  noisePictures,
-  peakNetworks,
-  steadyWeights,
-  type Timed,
-} from './bench-networks.js';
+import { convolutionsAlone, noisePictures, peakNetworks, steadyWeights, type Timed } from './bench-networks.js';
 import type { EngineOptions } from './model.js';
 
 type EngineChoice = NonNullable<EngineOptions['engine']>;

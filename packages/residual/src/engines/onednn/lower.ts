@@ -135,7 +135,9 @@ const lowerings = {
     const { draft, step, shapes, shape } = site;
     const from = draft.find(step.node.inputs[0], { layout: 'channelsLast', dtype: draft.dtype });
     const made = draft.fresh(shape, 'channelsLast', draft.dtype);
-    draft.host(`${step.name}, zeros`, [made], (addressOf) => draft.dnnl.clear(addressOf(made), made.desc.bytes));
+    draft.host(`${step.name}, zeros`, 'memset', [made], (addressOf) =>
+      draft.dnnl.clear(addressOf(made), made.desc.bytes),
+    );
     if (!copyPart(site, from, [0, 0, 0, 0], made, [0, channels[0], top, left], shapes[0])) return false;
     draft.settle(step.output, made);
     return true;
@@ -255,7 +257,7 @@ function plainLoops({ draft, step, shapes, shape, parameters }: Site): void {
       data: draft.weights.plain(name),
     }),
   );
-  draft.host(step.name, [...from, ...(added ? [added] : []), to], (addressOf) => {
+  draft.host(step.name, 'plain loops', [...from, ...(added ? [added] : []), to], (addressOf) => {
     const numbers = (place: Place): Activation => {
       const length = sizeOf(place.desc.shape);
       const view = draft.dnnl.view(addressOf(place), length * 4);

@@ -42,13 +42,18 @@ interface Instruction {
   readonly constants: readonly Argument[];
   /** What JavaScript does itself, in place of a primitive, once the places have their memory. */
   readonly host?: (addressOf: (place: Place) => bigint) => void;
+  /** What the host's work is called. */
+  readonly by?: HostWork;
 }
+
+/** `plain loops` are `reference`'s: slow. */
+type HostWork = 'plain loops' | 'memset';
 
 /** Which kernel a plan uses for a layer. */
 export interface ChosenKernel {
   readonly layer: string;
   readonly kind: InstructionKind;
-  /** The library's name of it; `plain loops` where JavaScript computes. */
+  /** The library's name of it; `plain loops` where JavaScript computes, `memset` where it clears memory. */
   readonly implementation: string;
 }
 
@@ -93,7 +98,7 @@ export interface Draft {
     places: readonly (readonly [id: number, place: Place])[],
     constants?: readonly Argument[],
   ): void;
-  host(name: string, places: readonly Place[], run: (addressOf: (place: Place) => bigint) => void): void;
+  host(name: string, by: HostWork, places: readonly Place[], run: (addressOf: (place: Place) => bigint) => void): void;
 }
 
 /**
@@ -184,9 +189,9 @@ export function buildPlan(
       for (const [, place] of at) use(place);
       instructions.push({ kind, name, primitive, places: at, constants: [...constants, ...primitive.constants] });
     },
-    host(name, at, run) {
+    host(name, by, at, run) {
       for (const place of at) use(place);
-      instructions.push({ kind: 'host', name, places: [], constants: [], host: run });
+      instructions.push({ kind: 'host', name, places: [], constants: [], host: run, by });
     },
   };
 
@@ -327,10 +332,10 @@ function bind(
   }
 
   return {
-    kernels: instructions.map(({ name, kind, primitive }) => ({
+    kernels: instructions.map(({ name, kind, primitive, by }) => ({
       layer: name,
       kind,
-      implementation: primitive?.implementation ?? 'plain loops',
+      implementation: primitive?.implementation ?? (by as HostWork),
     })),
     run(given) {
       for (const { name, view } of into) view.set(given[name].data);

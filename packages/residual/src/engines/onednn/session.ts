@@ -13,6 +13,7 @@ import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
 import { type Remembered, remember } from './remember.js';
+import { slowLayers, slowOnes } from './slow.js';
 import { measureTimings } from './timings.js';
 
 /** Plans that a network keeps, one for each set of input shapes; the least recently used goes first. */
@@ -30,6 +31,11 @@ export const onednn: Backend = {
     const dnnl = openDnnl();
     checkPrecision(dnnl, options);
     return prepare(dnnl, graph, weights, options);
+  },
+  slow(graph, precision) {
+    const dnnl = openDnnl();
+    checkPrecision(dnnl, { precision });
+    return slowLayers(dnnl, graph, precision);
   },
 };
 
@@ -128,10 +134,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
       latest?.repeat('convolution');
       return performance.now() - began;
     },
-    slow: () =>
-      (latest?.kernels ?? [])
-        .filter(({ implementation }) => /^ref|^plain loops/.test(implementation))
-        .map(({ layer, implementation }) => `${layer} (${implementation})`),
+    slow: () => slowOnes(latest?.kernels ?? []),
     async dispose() {
       for (const plan of plans.values()) plan.dispose();
       plans.clear();

@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { foldedGraph, prune } from '../../graph/passes.js';
+import { build, family } from '../../models/resnet.js';
+import { sketch } from '../sketch.js';
+import { isWinograd, type Job, makeConvolution, type Variant } from './convolve.js';
+import { dnnl, withLibrary } from './dnnl.test.helper.js';
+import { slowLayers } from './slow.js';
+
+/** Where the clock may lead: as far from channels-last as there are fast kernels. */
+function blocked(job: Job): Variant {
+  if (dnnl.major === 2 && isWinograd(job)) return { layout: 'blocked', algorithm: 'winograd' };
+  const variant = { layout: 'blocked', algorithm: 'direct' } as const;
+  const primitive = makeConvolution(dnnl, job, variant);
+  primitive?.destroy();
+  return primitive?.implementation.startsWith('ref') === false ? variant : { ...variant, layout: 'channelsLast' };
+}
+
+withLibrary('every layer of the family has a fast kernel, at the size it is built for', () => {
+  test.each(Object.keys(family))('%s', (name) => {
+    const graph = foldedGraph(prune(build(name)));
+    expect(slowLayers(dnnl, graph, 'f32')).toEqual([]);
+    expect(slowLayers(dnnl, graph, 'f32', blocked)).toEqual([]);
+    if (dnnl.processor.bf16) {
+      expect(slowLayers(dnnl, graph, 'bf16')).toEqual([]);
+      expect(slowLayers(dnnl, graph, 'bf16', blocked)).toEqual([]);
+    }
+    if (dnnl.processor.vnni) expect(slowLayers(dnnl, graph, 'int8')).toEqual([]);
+  });
+
+  test('and those without one are told', () => {
+    const net = sketch('odd ones', [1, 3, 8, 8]);
+    const nearest = { mode: 'nearest', coordinates: 'asymmetric', nearest: 'floor' } as const;
+    const large = net.add('resize', [net.image], { to: { sizes: [16, 16] }, ...nearest }, [], 'large');
+    expect(slowLayers(dnnl, net.finish({ large }), 'f32')).toEqual(['large (plain loops)']);
+  });
+});
