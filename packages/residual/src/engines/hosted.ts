@@ -4,19 +4,10 @@ import { ResidualError, unknownName } from '../errors.js';
 import { weightsOfEightBits } from '../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../graph/graph.js';
 import { prune } from '../graph/passes.js';
-import {
-  formatShape,
-  type Shape,
-  sameShape,
-  sharedFloats,
-  sizeOf,
-  type Tensor,
-  type WeightSource,
-  type Weights,
-  weightsOf,
-} from '../tensor.js';
+import { formatShape, type Shape, sizeOf, type Tensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
 import type { BackendOptions } from './backend.js';
 import type { CompileOptions, Engine, EngineName, Executable, Precision } from './engine.js';
+import { copied, sharedWeights } from './sending.js';
 import type { Answer, WorkerApi } from './worker.js';
 
 type Inputs = Readonly<Record<string, Tensor>>;
@@ -199,35 +190,6 @@ function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisa
 /** Engines that take a weight's `eightBits` in place of its `data`, which is then empty. */
 const takesEightBits: readonly EngineName[] = ['onednn', 'onnx'];
 
-/**
- * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole
- * numbers alone, where they are stored so.
- */
-function sharedWeights(graph: Graph, weights: Weights, eightBits: ReadonlySet<string>): Weights {
-  return new Map(
-    graph.parameters.map(({ name, shape }) => {
-      const found = weights.get(name);
-      if (found === undefined)
-        throw new ResidualError('WEIGHTS_MISMATCH', `${graph.name} needs the weight "${name}", which was not given`, {
-          name,
-        });
-      if (found.eightBits && eightBits.has(name) && sameShape(found.shape, shape))
-        return [
-          name,
-          { dtype: 'float32', shape, data: new Float32Array(0), eightBits: found.eightBits } satisfies Tensor,
-        ];
-      const { data } = found;
-      if (!sameShape(found.shape, shape) || data.length !== sizeOf(shape))
-        throw new ResidualError(
-          'WEIGHTS_MISMATCH',
-          `${graph.name}: weight "${name}" must be ${formatShape(shape)} but received ${formatShape(found.shape)} with ${data.length} numbers`,
-          { name, expected: shape, received: found.shape },
-        );
-      return [name, { dtype: 'float32', shape, data: isShared(data) ? data : share(data) } satisfies Tensor];
-    }),
-  );
-}
-
 /** @throws GRAPH, with both shapes, unless the inputs are those of the graph, in sizes that it takes. */
 function checkInputs(graph: Graph, inputs: Readonly<Record<string, Tensor>>): void {
   const names = graph.inputs.map((input) => input.name);
@@ -255,24 +217,3 @@ function checkInputs(graph: Graph, inputs: Readonly<Record<string, Tensor>>): vo
 /** `[N, 3, H, W]` float32: what may vary as letters. */
 const describe = (built: Shape): string =>
   `${built.length === 4 ? `[N, ${built[1]}, H, W]` : formatShape(built, true)} in float32`;
-
-/** Inputs as they are sent: shared memory as it is, the rest copied once, and the copies to be moved. */
-function copied(inputs: Readonly<Record<string, Tensor>>): [Record<string, Tensor>, ArrayBuffer[]] {
-  const transfer: ArrayBuffer[] = [];
-  const sent = Object.entries(inputs).map(([name, { shape, data }]): [string, Tensor] => {
-    if (isShared(data)) return [name, { dtype: 'float32', shape, data }];
-    const copy = new Float32Array(data);
-    transfer.push(copy.buffer);
-    return [name, { dtype: 'float32', shape, data: copy }];
-  });
-  return [Object.fromEntries(sent), transfer];
-}
-
-const isShared = (data: Float32Array): boolean =>
-  typeof SharedArrayBuffer !== 'undefined' && data.buffer instanceof SharedArrayBuffer;
-
-function share(data: Float32Array): Float32Array {
-  const shared = sharedFloats(data.length);
-  shared.set(data);
-  return shared;
-}

@@ -1,14 +1,17 @@
 import { onednn } from '#onednn';
 import { collectGarbage, collectGarbageSoon, processor } from '#runtime';
 import { move, serveThread } from '#thread';
+import { trainingHere } from '#training';
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import type { TrainingStep } from '../graph/training-step.js';
 import type { Tensor, Weights } from '../tensor.js';
 import { type Backend, type BackendOptions, type Program, type Runtime, WeightsNeeded } from './backend.js';
 import { selfCheck } from './check.js';
 import type { EngineName, Measurement, Precision } from './engine.js';
 import { onnx } from './onnx/session.js';
 import { reference } from './reference/run.js';
+import type { StepResult, TrainerOptions, TrainerState, Update } from './trainer.js';
 
 type Inputs = Readonly<Record<string, Tensor>>;
 
@@ -29,6 +32,13 @@ export interface WorkerApi {
   run(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Record<string, Tensor>>;
   measure(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Measurement>;
   dispose(id: number): void;
+  /** What learns, kept under numbers of its own. */
+  train(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): void;
+  trainStep(id: number, inputs: Inputs, update: Update | undefined): StepResult;
+  trainSave(id: number): TrainerState;
+  trainGradients(id: number): Weights;
+  trainRestore(id: number, state: TrainerState): void;
+  trainEnd(id: number): void;
 }
 
 const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backend>;
@@ -100,4 +110,13 @@ serveThread<WorkerApi>({
     await program?.dispose();
     collectGarbage();
   },
+  async train(id, engine, step, weights, options) {
+    if (engine !== 'reference') await check(engine, { threads: options.threads });
+    await (await trainingHere()).start(id, engine, step, weights, options);
+  },
+  trainStep: async (id, inputs, update) => (await trainingHere()).step(id, inputs, update),
+  trainSave: async (id) => (await trainingHere()).save(id),
+  trainGradients: async (id) => (await trainingHere()).gradients(id),
+  trainRestore: async (id, state) => (await trainingHere()).restore(id, state),
+  trainEnd: async (id) => (await trainingHere()).end(id),
 });

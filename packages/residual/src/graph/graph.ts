@@ -1,19 +1,23 @@
 import { unknownName } from '../errors.js';
 import type { Shape } from '../tensor.js';
 import { type OpAttributes, type OpName, ops, type ParameterRole } from './ops.js';
+import { type TrainingOpAttributes, type TrainingOpName, trainingOps } from './training-ops.js';
+
+interface Applied<K extends string, Attributes> {
+  readonly op: K;
+  readonly name: string;
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  readonly attributes: Attributes;
+  /** The residual block this belongs to, such as `layer3.2`. */
+  readonly block?: string;
+}
 
 /** One op applied. Values are numbers; `inputs` are the activations, then the parameters in the op table's order. */
-export type Node = {
-  [K in OpName]: {
-    readonly op: K;
-    readonly name: string;
-    readonly inputs: readonly number[];
-    readonly outputs: readonly number[];
-    readonly attributes: OpAttributes[K];
-    /** The residual block this belongs to, such as `layer3.2`. */
-    readonly block?: string;
-  };
-}[OpName];
+export type Node = { [K in OpName]: Applied<K, OpAttributes[K]> }[OpName];
+
+/** An op of a training step: one of a network, or one that only training has. */
+export type StepNode = Node | { [K in TrainingOpName]: Applied<K, TrainingOpAttributes[K]> }[TrainingOpName];
 
 export interface Input {
   readonly value: number;
@@ -44,6 +48,11 @@ export interface Graph {
   readonly features: Readonly<Record<string, number>>;
 }
 
+/** A network, or what computes its gradients: every network is one, too. */
+export interface StepGraph extends Omit<Graph, 'nodes'> {
+  readonly nodes: readonly StepNode[];
+}
+
 /** Layers of a network out of a file, and its parameters: far more than any has, and what every step does in seconds. */
 export const mostNodes = 20_000;
 
@@ -54,7 +63,7 @@ export const isTrainable = (p: Parameter): boolean => p.role !== 'mean' && p.rol
  * The shape of every value, by number, for inputs of the given shapes (the built size when left out).
  * @throws GRAPH with the layer's name when a layer does not fit.
  */
-export function inferShapes(graph: Graph, inputShapes: Readonly<Record<string, Shape>> = {}): Shape[] {
+export function inferShapes(graph: StepGraph, inputShapes: Readonly<Record<string, Shape>> = {}): Shape[] {
   const shapes: Shape[] = [];
   for (const input of graph.inputs) shapes[input.value] = inputShapes[input.name] ?? input.shape;
   for (const parameter of graph.parameters) shapes[parameter.value] = parameter.shape;
@@ -68,15 +77,18 @@ export function inferShapes(graph: Graph, inputShapes: Readonly<Record<string, S
 }
 
 /** The first value number behind all that a graph uses. */
-export function freeFrom({ inputs, parameters, nodes }: Graph): number {
+export function freeFrom({ inputs, parameters, nodes }: StepGraph): number {
   const used = [...inputs, ...parameters].map(({ value }) => value).concat(nodes.flatMap(({ outputs }) => outputs));
   return 1 + used.reduce((most, value) => Math.max(most, value), -1);
 }
 
+/** The whole op table. */
+export const rows = { ...ops, ...trainingOps };
+
 /** Output shapes of one node, given the shapes of all values before it. */
-export function nodeShapes(node: Node, shapes: readonly Shape[]): Shape[] {
+export function nodeShapes(node: StepNode, shapes: readonly Shape[]): Shape[] {
   // The row and the attributes belong to the same op, which TypeScript cannot see through the union.
-  const row = ops[node.op] as (typeof ops)['relu'];
+  const row = rows[node.op] as (typeof ops)['relu'];
   return row.shapes(
     node.inputs.map((value) => shapes[value]),
     node.attributes as OpAttributes['relu'],

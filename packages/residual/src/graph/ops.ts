@@ -290,7 +290,8 @@ function picture(x: Shape, name: string): Shape {
   return x;
 }
 
-function misfit(name: string, takes: string, received: Shape): ResidualError {
+/** @returns GRAPH: a layer that does not fit what it reads. */
+export function misfit(name: string, takes: string, received: Shape): ResidualError {
   return new ResidualError(
     'GRAPH',
     `layer "${name}" does not fit: ${takes} but received ${formatShape(received, true)}`,

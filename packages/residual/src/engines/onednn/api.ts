@@ -1,13 +1,25 @@
 import { ResidualError } from '../../errors.js';
 import { formatShape, type Shape, sizeOf } from '../../tensor.js';
+import { trainingApi } from './api-training.js';
 import { attributesOf, type Context, type MadeAttributes } from './attributes.js';
-import { bytesOf, type Calls, check, dims, implemented, numbers } from './calls.js';
-import type { Argument, Attributes, DataType, Desc, Dnnl, Layout, Primitive } from './dnnl.js';
+import { bytesOf, type Calls, check, geometry, implemented, numbers, window } from './calls.js';
+import type { Argument, Attributes, Convolution, DataType, Desc, Dnnl, Layout, Primitive, Ready } from './dnnl.js';
 import type { Native } from './native.js';
 import type { Described, Made, MaybeHandle, Md, Tag, Version } from './version.js';
 
 /** Everything of `Dnnl` that does not depend on how the library was found. */
 export type Api = Omit<Dnnl, 'version' | 'major' | 'file' | 'processor' | 'setThreads'>;
+
+/** A descriptor that the library may choose. */
+type Operand = 'src' | 'weights' | 'dst' | 'diffSrc' | 'diffWeights' | 'diffDst';
+
+/** Makes a primitive of the descriptor that `describeOp` makes; `fixed` are numbers that every run passes. */
+export type Make = <T extends Partial<Record<Operand, Desc>>>(
+  given: T,
+  attributes: MadeAttributes,
+  describeOp: (attr: bigint) => MaybeHandle,
+  fixed?: readonly { readonly argument: number; readonly values: Float32Array }[],
+) => (T & Ready & Pick<Primitive, 'biasFactor'>) | undefined;
 
 /** Joins what both versions of the C API have alike with what one of them has for itself. */
 export function makeApi(native: Native, calls: Calls, version: Version, options: { avx512: boolean }): Api {
@@ -55,19 +67,21 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     };
   }
 
-  type Given = { readonly src: Desc; readonly weights?: Desc; readonly dst: Desc };
-
   /** A descriptor that was given is kept, as it knows the part of a memory it stands for; an open one is asked for. */
   function chosen(pd: bigint, given: Desc, what: number): Desc {
     if (!inside(given).open) return given;
-    const made = version.copy(calls.pdQueryDesc(pd, what, 0) as bigint);
+    return copied(calls.pdQueryDesc(pd, what, 0) as bigint);
+  }
+  function copied(pointer: bigint): Desc {
+    const made = version.copy(pointer);
     const { shape, dtype } = version.read(made.md);
     return described(made, shape, dtype);
   }
 
-  function scratchBytes(pd: bigint): number {
-    const pointer = calls.pdQueryDesc(pd, numbers.query.scratchpad, 0) as bigint | null;
-    return pointer ? Number(calls.descBytes(pointer)) : 0;
+  /** The descriptor of what an op asks for beside its operands, and its size: 0 where it asks for nothing. */
+  function asked(pd: bigint, what: number): { pointer: bigint; bytes: number } {
+    const pointer = calls.pdQueryDesc(pd, what, 0) as bigint | null;
+    return pointer ? { pointer, bytes: Number(calls.descBytes(pointer)) } : { pointer: 0n, bytes: 0 };
   }
 
   function implementation(pd: bigint): string {
@@ -76,26 +90,25 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
   }
 
   /** Makes the primitive of the descriptor that `describeOp` makes under the attributes. */
-  function make(
-    { src, weights, dst }: Given,
-    attributes: MadeAttributes,
-    describeOp: (attr: bigint) => MaybeHandle,
-  ): Primitive | undefined {
+  const make: Make = (given, attributes, describeOp, fixed = []) => {
     let pd: MaybeHandle;
     try {
       pd = describeOp(attributes.handle);
       if (pd === undefined) return undefined;
+      const operands = { ...given };
+      for (const name of Object.keys(given) as (keyof typeof given & Operand)[])
+        operands[name] = chosen(pd, given[name] as Desc, numbers.query[name]) as never;
+      const workspace = asked(pd, numbers.query.workspace);
       const facts = {
+        ...operands,
         implementation: implementation(pd),
-        src: chosen(pd, src, numbers.query.src),
-        ...(weights && { weights: chosen(pd, weights, numbers.query.weights) }),
-        dst: chosen(pd, dst, numbers.query.dst),
-        scratchpad: scratchBytes(pd),
+        ...(workspace.bytes > 0 && { workspace: copied(workspace.pointer) }),
+        scratchpad: asked(pd, numbers.query.scratchpad).bytes,
         ...(attributes.biasFactor && { biasFactor: attributes.biasFactor }),
       };
       if (!implemented(calls.primitiveCreate(calls.out, pd), 'dnnl_primitive_create')) return undefined;
       const handle = calls.made();
-      const constants = attributes.runtime.map(({ argument, values }) => constant(argument, values));
+      const constants = [...attributes.runtime, ...fixed].map(({ argument, values }) => constant(argument, values));
       let alive = true;
       return {
         handle,
@@ -112,7 +125,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       attributes.destroy();
       if (pd !== undefined) calls.pdDestroy(pd);
     }
-  }
+  };
 
   /** Whether a post-op is one that the library answers wrongly. */
   const misread = ({ postOps = [], dst }: Attributes & { dst: Desc }): boolean =>
@@ -121,6 +134,8 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
 
   const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
     attributesOf(given, { calls, version, md, ...more });
+
+  const operands = ({ src, weights, dst }: Pick<Convolution, 'src' | 'weights' | 'dst'>) => ({ src, weights, dst });
 
   function reorder({ src, dst, scales, axis = [] }: Parameters<Api['reorder']>[0]): Primitive | undefined {
     const mask = scales && scales.length > 1 ? [axis].flat().reduce((bits, i) => bits | (1 << i), 0) : 0;
@@ -150,40 +165,24 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       const grouped = op.weights.shape.length > op.src.shape.length;
       const sides = op.padding[0] + op.padding[2] === 0 && op.padding[1] + op.padding[3] > 0;
       if (misread(op) || (!version.sidePadding8 && op.src.dtype === 's8' && grouped && sides)) return undefined;
-      const [top, left, bottom, right] = op.padding;
-      return make(op, attributes(op, { grouped }), (attr) =>
+      return make(operands(op), attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
-          algorithm: numbers.convolution[op.algorithm],
+          ...geometry(op),
           src: md(op.src),
           weights: md(op.weights),
           bias: op.bias ? md(op.bias) : null,
           dst: md(op.dst),
-          strides: dims(op.stride),
-          dilates: dims(op.dilation.map((step) => step - 1)),
-          before: dims([top, left]),
-          after: dims([bottom, right]),
         }),
       );
     },
     innerProduct: (op) =>
       misread(op)
         ? undefined
-        : make(op, attributes(op), (attr) =>
+        : make(operands(op), attributes(op), (attr) =>
             version.innerProduct(attr, md(op.src), md(op.weights), op.bias ? md(op.bias) : null, md(op.dst)),
           ),
-    pooling({ src, dst, kernel, stride, padding: [top, left, bottom, right], kind }) {
-      return make({ src, dst }, attributes(), (attr) =>
-        version.pooling(attr, {
-          kind: numbers.pooling[kind],
-          src: md(src),
-          dst: md(dst),
-          strides: dims(stride),
-          kernel: dims(kernel),
-          before: dims([top, left]),
-          after: dims([bottom, right]),
-        }),
-      );
-    },
+    pooling: ({ src, dst, ...op }) =>
+      make({ src, dst }, attributes(), (attr) => version.pooling(attr, { ...window(op), src: md(src), dst: md(dst) })),
     batchNorm({ src, dst, epsilon, relu }) {
       const { scale, shift, relu: fused } = version.normalise;
       const flags = numbers.useGlobalStatistics | scale | shift | (relu ? fused : 0);
@@ -192,11 +191,13 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     eltwise: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.eltwiseOp(attr, version.eltwise[kind], md(src), md(dst))),
     binary: (op) =>
-      make(op, attributes(op), (attr) =>
+      make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
         version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
       ),
-    softmax: ({ src, dst, axis }) =>
-      make({ src, dst }, attributes(), (attr) => version.softmax(attr, md(src), md(dst), axis)),
+    softmax: ({ src, dst, axis, log = false }) =>
+      make({ src, dst }, attributes(), (attr) =>
+        version.softmax(attr, numbers.softmax[log ? 'log' : 'plain'], md(src), md(dst), axis),
+      ),
     resampling: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
     reorder(op) {
@@ -207,6 +208,8 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       made.destroy();
       return reorder({ ...op, scales: Float32Array.of(1) }); // That kernel knows no scales.
     },
+
+    ...trainingApi({ make, attributes, describe, md, version: version.training, normalise: version.normalise }),
 
     postOpArgument: (index) => (version.postOpBase * (index + 1)) | 2,
     arguments(list) {

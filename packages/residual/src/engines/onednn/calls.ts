@@ -1,6 +1,7 @@
 import { ResidualError } from '../../errors.js';
-import type { DataType } from './dnnl.js';
+import type { Convolution, DataType, Pooling } from './dnnl.js';
 import type { CFunction, Library } from './native.js';
+import type { Geometry, Window } from './version.js';
 
 /** The C functions and numbers that versions 2 and 3 have alike. */
 export interface Calls {
@@ -107,13 +108,26 @@ export const bytesOf: Record<DataType, number> = { bf16: 2, f32: 4, s32: 4, s8: 
 
 /** What both versions number alike. */
 export const numbers = {
+  forwardTraining: 64,
   forwardInference: 96,
+  backward: 128,
   convolution: { direct: 1, winograd: 2 },
   pooling: { max: 511, 'mean with padding': 767, mean: 1023 },
   binary: { add: 131056, mul: 131057 },
-  softmax: 196608,
+  softmax: { plain: 196608, log: 196609 },
   resampling: { nearest: 196592, linear: 196593 },
-  query: { implementation: 8, src: 129, weights: 131, dst: 133, scratchpad: 136 },
+  reduction: { sum: 196596, mean: 196598 },
+  query: {
+    implementation: 8,
+    src: 129,
+    diffSrc: 130,
+    weights: 131,
+    diffWeights: 132,
+    dst: 133,
+    diffDst: 134,
+    workspace: 135,
+    scratchpad: 136,
+  },
   scratchpadUser: 1,
   fastMathBf16: 1,
   useGlobalStatistics: 1,
@@ -126,4 +140,42 @@ export function dims(sizes: readonly number[]): BigInt64Array {
     out[i] = BigInt(size);
   });
   return out;
+}
+
+/** A convolution's steps and padding, as the C API takes them. */
+export function geometry(op: Pick<Convolution, 'algorithm' | 'stride' | 'dilation' | 'padding'>): Geometry {
+  const [top, left, bottom, right] = op.padding;
+  return {
+    algorithm: numbers.convolution[op.algorithm],
+    strides: dims(op.stride),
+    dilates: dims(op.dilation.map((step) => step - 1)),
+    before: dims([top, left]),
+    after: dims([bottom, right]),
+  };
+}
+
+/** A pooling's. */
+export function window({ kind, kernel, stride, padding }: Omit<Pooling, 'src' | 'dst'>): Window {
+  const [top, left, bottom, right] = padding;
+  return {
+    kind: numbers.pooling[kind],
+    strides: dims(stride),
+    kernel: dims(kernel),
+    before: dims([top, left]),
+    after: dims([bottom, right]),
+  };
+}
+
+/** Makes an op's descriptor from the forward op's, which it needs beside its own operands. */
+export function hinted(
+  { pdDestroy }: Calls,
+  hint: bigint | undefined,
+  make: (hint: bigint) => bigint | undefined,
+): bigint | undefined {
+  if (hint === undefined) return undefined;
+  try {
+    return make(hint);
+  } finally {
+    pdDestroy(hint);
+  }
 }

@@ -1,4 +1,5 @@
 import type { Shape } from '../../tensor.js';
+import type { TrainingOps } from './dnnl-training.js';
 
 export type DataType = 'f32' | 'bf16' | 's32' | 's8' | 'u8';
 
@@ -71,22 +72,28 @@ export interface Pooling {
   readonly kind: 'max' | 'mean' | 'mean with padding';
 }
 
-/** An op made ready by the library. */
-export interface Primitive {
+/** What every op has that the library made ready. */
+export interface Ready {
   readonly handle: bigint;
   /** Which of the library's kernels: `brgconv:avx512_core`, `jit:avx512_core`, … `ref:any` is a slow one. */
   readonly implementation: string;
-  /** As the library chose them, where `any` was given. */
-  readonly src: Desc;
-  readonly weights?: Desc;
-  readonly dst: Desc;
   /** Bytes of scratch memory that a run needs: argument `SCRATCHPAD`, shared by all primitives. */
   readonly scratchpad: number;
   /** What a run must pass beside its tensors (v3 takes scales so); these live as long as the primitive. */
   readonly constants: readonly Argument[];
+  /** What a forward pass of training leaves to its backward pass, where there is such a thing. */
+  readonly workspace?: Desc;
+  destroy(): void;
+}
+
+/** An op made ready by the library. */
+export interface Primitive extends Ready {
+  /** As the library chose them, where `any` was given. */
+  readonly src: Desc;
+  readonly weights?: Desc;
+  readonly dst: Desc;
   /** What to multiply the plain bias with before it is stored for this primitive (v2 in int8); absent for 1. */
   readonly biasFactor?: Float32Array;
-  destroy(): void;
 }
 
 /** A memory object, passed as one of `argument`'s ids. */
@@ -104,7 +111,16 @@ export const argument = {
   variance: 50,
   scale: 51,
   shift: 52,
+  workspace: 64,
   scratchpad: 80,
+  diffSrc: 129,
+  diffDst: 145,
+  diffWeights: 161,
+  diffBias: 169,
+  diffScale: 255,
+  diffShift: 256,
+  /** The first source of a sum; the next ones follow. */
+  multipleSrc: 1024,
 } as const;
 
 /** Arguments laid out as the C API takes them. */
@@ -118,7 +134,7 @@ export interface Arguments {
  * `undefined` where the library has no implementation of it; other failures throw ENGINE with the library's status.
  * All of it belongs to one thread.
  */
-export interface Dnnl {
+export interface Dnnl extends TrainingOps {
   /** `2.6.3`. */
   readonly version: string;
   readonly major: 2 | 3;
@@ -167,7 +183,8 @@ export interface Dnnl {
   binary(
     op: { src: Desc; src1: Desc; dst: Desc; kind: 'add' | 'mul' } & Pick<Attributes, 'postOps'>,
   ): Primitive | undefined;
-  softmax(op: { src: Desc; dst: Desc; axis: number }): Primitive | undefined;
+  /** `log`: the softmax's logarithm. */
+  softmax(op: { src: Desc; dst: Desc; axis: number; log?: boolean }): Primitive | undefined;
   /** Half-pixel coordinates. */
   resampling(op: { src: Desc; dst: Desc; kind: 'nearest' | 'linear' }): Primitive | undefined;
   /**

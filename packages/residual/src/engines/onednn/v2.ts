@@ -1,11 +1,12 @@
 import { ResidualError } from '../../errors.js';
 import { bytesOf, type Calls, check, dataTypeOf, dataTypes, dims, implemented, numbers } from './calls.js';
 import type { Library, Native, Value } from './native.js';
+import { training2 } from './v2-training.js';
 import type { Made, MaybeHandle, Version } from './version.js';
 
 // Sizes of the C API's structures in version 2.6 (of no later 2.x are they smaller), in bytes.
 const descBytes = 696;
-const opBytes = {
+export const opBytes = {
   convolution: 5976,
   innerProduct: 5584,
   pooling: 3192,
@@ -14,10 +15,31 @@ const opBytes = {
   binary: 2096,
   softmax: 2800,
   resampling: 2848,
+  reduction: 1408,
 } as const;
 
 /** Where the fields of a memory descriptor lie. */
 const field = { ndims: 0, dims: 8, dataType: 104, offset0: 304 } as const;
+
+/** An op's structure, which a primitive's descriptor is made from; a backward op is given the forward op's as a hint. */
+export type Describer = (
+  name: string,
+  signature: string,
+  bytes: number,
+) => (attr: bigint, hint: bigint | null, ...values: Value[]) => MaybeHandle;
+
+function describer(library: Library, calls: Calls): Describer {
+  const createPd = library.func('dnnl_primitive_desc_create', 'ppppp');
+  return (name, signature, bytes) => {
+    const init = library.func(name, `p${signature}`);
+    return (attr, hint, ...values) => {
+      const desc = new Uint8Array(bytes);
+      if (!implemented(init(desc, ...values), name)) return undefined;
+      const status = createPd(calls.out, desc, attr, calls.engine, hint);
+      return implemented(status, `dnnl_primitive_desc_create after ${name}`) ? calls.made() : undefined;
+    };
+  };
+}
 
 /** oneDNN 2.6 and 2.7: descriptors are structures, int8 scales are fixed when a primitive is made. */
 export function version2(library: Library, native: Native, calls: Calls): Version {
@@ -26,18 +48,12 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
   const appendSum = library.func('dnnl_post_ops_append_sum_v2', 'pfi');
   const appendEltwise = library.func('dnnl_post_ops_append_eltwise', 'pfiff');
   const setOutputScales = library.func('dnnl_primitive_attr_set_output_scales', 'pzip');
-  const createPd = library.func('dnnl_primitive_desc_create', 'ppppp');
   const inference = numbers.forwardInference;
 
-  /** An op is described in a structure first; the descriptor of the primitive is made from that. */
+  const hintedOp = describer(library, calls);
   function op(name: string, signature: string, bytes: number): (attr: bigint, ...values: Value[]) => MaybeHandle {
-    const init = library.func(name, `p${signature}`);
-    return (attr, ...values) => {
-      const desc = new Uint8Array(bytes);
-      if (!implemented(init(desc, ...values), name)) return undefined;
-      const status = createPd(calls.out, desc, attr, calls.engine, null);
-      return implemented(status, `dnnl_primitive_desc_create after ${name}`) ? calls.made() : undefined;
-    };
+    const describe = hintedOp(name, signature, bytes);
+    return (attr, ...values) => describe(attr, null, ...values);
   }
 
   const convolution = op('dnnl_dilated_convolution_forward_desc_init', 'iipppppppp', opBytes.convolution);
@@ -141,8 +157,10 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
       equal(src, dst) ? batchNorm(attr, inference, src, epsilon, flags) : undefined,
     eltwiseOp: (attr, kind, src, dst) => (equal(src, dst) ? eltwise(attr, inference, kind, src, 0, 0) : undefined),
     binary: (attr, kind, src, src1, dst) => binary(attr, kind, src, src1, dst),
-    softmax: (attr, src, dst, axis) => softmax(attr, inference, numbers.softmax, src, dst, axis),
+    softmax: (attr, kind, src, dst, axis) => softmax(attr, inference, kind, src, dst, axis),
     resampling: (attr, kind, src, dst) => resampling(attr, inference, kind, null, src, dst),
+
+    training: training2(library, calls, hintedOp),
   };
 
   function setOutput(attr: bigint, scales: Float32Array, mask: number): void {

@@ -1,8 +1,12 @@
 import { bytesOf, type Calls, check, dataTypeOf, dataTypes, dims, implemented, numbers } from './calls.js';
 import type { Library, Native, Value } from './native.js';
+import { training3 } from './v3-training.js';
 import type { Made, MaybeHandle, Md, Version } from './version.js';
 
 const query = { strides: 14, ndims: 256, dims: 257, dataType: 258, innerBlocks: 263 } as const;
+
+/** Binds the function that makes a primitive's descriptor; the attributes are its last argument. */
+export type Creator = (name: string, signature: string) => (...values: Value[]) => MaybeHandle;
 
 /** Argument ids; a scale is passed as `scales | id`. */
 const id = { src: 1, dst: 17, weights: 33, scales: 4096 } as const;
@@ -29,10 +33,10 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     return made;
   }
 
-  function op(name: string, signature: string): (...values: Value[]) => MaybeHandle {
+  const op: Creator = (name, signature) => {
     const create = library.func(name, `pp${signature}p`);
     return (...values) => (implemented(create(calls.out, calls.engine, ...values), name) ? calls.made() : undefined);
-  }
+  };
 
   const convolution = op('dnnl_convolution_forward_primitive_desc_create', 'iipppppppp');
   const innerProduct = op('dnnl_inner_product_forward_primitive_desc_create', 'ipppp');
@@ -129,8 +133,10 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     batchNorm: (attr, src, dst, epsilon, flags) => batchNorm(inference, src, dst, epsilon, flags, attr),
     eltwiseOp: (attr, kind, src, dst) => eltwise(inference, kind, src, dst, 0, 0, attr),
     binary: (attr, kind, src, src1, dst) => binary(kind, src, src1, dst, attr),
-    softmax: (attr, src, dst, axis) => softmax(inference, numbers.softmax, src, dst, axis, attr),
+    softmax: (attr, kind, src, dst, axis) => softmax(inference, kind, src, dst, axis, attr),
     resampling: (attr, kind, src, dst) => resampling(inference, kind, null, src, dst, attr),
+
+    training: training3(calls, op),
   };
 
   function mask(attr: bigint, argument: number, axes: number, values: Float32Array) {

@@ -78,36 +78,60 @@ export interface Version {
   /** dst = src / scales, one for each index of the axes in `mask`. */
   setReorderScales(attr: bigint, scales: Float32Array, mask: number): ScaledAttributes['runtime'];
 
-  convolution(
-    attr: bigint,
-    op: {
-      algorithm: number;
-      src: Md;
-      weights: Md;
-      bias: Md | null;
-      dst: Md;
-      strides: BigInt64Array;
-      dilates: BigInt64Array;
-      before: BigInt64Array;
-      after: BigInt64Array;
-    },
-  ): MaybeHandle;
+  convolution(attr: bigint, op: Geometry & { src: Md; weights: Md; bias: Md | null; dst: Md }): MaybeHandle;
   innerProduct(attr: bigint, src: Md, weights: Md, bias: Md | null, dst: Md): MaybeHandle;
-  pooling(
-    attr: bigint,
-    op: {
-      kind: number;
-      src: Md;
-      dst: Md;
-      strides: BigInt64Array;
-      kernel: BigInt64Array;
-      before: BigInt64Array;
-      after: BigInt64Array;
-    },
-  ): MaybeHandle;
+  pooling(attr: bigint, op: Window & { src: Md; dst: Md }): MaybeHandle;
   batchNorm(attr: bigint, src: Md, dst: Md, epsilon: number, flags: number): MaybeHandle;
   eltwiseOp(attr: bigint, kind: number, src: Md, dst: Md): MaybeHandle;
   binary(attr: bigint, kind: number, src: Md, src1: Md, dst: Md): MaybeHandle;
-  softmax(attr: bigint, src: Md, dst: Md, axis: number): MaybeHandle;
+  softmax(attr: bigint, kind: number, src: Md, dst: Md, axis: number): MaybeHandle;
   resampling(attr: bigint, kind: number, src: Md, dst: Md): MaybeHandle;
+
+  readonly training: VersionTraining;
+}
+
+/** A convolution's steps, windows and padding. */
+export interface Geometry {
+  readonly algorithm: number;
+  readonly strides: BigInt64Array;
+  readonly dilates: BigInt64Array;
+  readonly before: BigInt64Array;
+  readonly after: BigInt64Array;
+}
+
+/** A pooling's. */
+export interface Window {
+  readonly kind: number;
+  readonly strides: BigInt64Array;
+  readonly kernel: BigInt64Array;
+  readonly before: BigInt64Array;
+  readonly after: BigInt64Array;
+}
+
+/** The ops of training. Where `weights` stands beside `diffWeights`, it is the forward op's, of `any` layout. */
+export interface VersionTraining {
+  /** BatchNorm's backward pass takes the shift, which it does not need. */
+  readonly shiftBackward: boolean;
+  convolutionBackwardData(attr: bigint, op: Geometry & { diffSrc: Md; weights: Md; diffDst: Md }): MaybeHandle;
+  convolutionBackwardWeights(
+    attr: bigint,
+    op: Geometry & { src: Md; weights: Md; diffWeights: Md; diffBias: Md | null; diffDst: Md },
+  ): MaybeHandle;
+  innerProductBackwardData(attr: bigint, diffSrc: Md, weights: Md, diffDst: Md): MaybeHandle;
+  innerProductBackwardWeights(
+    attr: bigint,
+    op: { src: Md; weights: Md; diffWeights: Md; diffBias: Md | null; diffDst: Md },
+  ): MaybeHandle;
+  batchNorm(attr: bigint, src: Md, dst: Md, epsilon: number, flags: number): MaybeHandle;
+  batchNormBackward(
+    attr: bigint,
+    op: { src: Md; diffSrc: Md; diffDst: Md; epsilon: number; flags: number },
+  ): MaybeHandle;
+  pooling(attr: bigint, op: Window & { src: Md; dst: Md }): MaybeHandle;
+  poolingBackward(attr: bigint, op: Window & { diffSrc: Md; diffDst: Md }): MaybeHandle;
+  eltwiseBackward(attr: bigint, kind: 'relu' | 'sigmoid', dst: Md, diffSrc: Md, diffDst: Md): MaybeHandle;
+  softmaxBackward(attr: bigint, kind: number, op: { dst: Md; diffSrc: Md; diffDst: Md; axis: number }): MaybeHandle;
+  resamplingBackward(attr: bigint, kind: number, diffSrc: Md, diffDst: Md): MaybeHandle;
+  sum(attr: bigint, srcs: readonly Md[], scales: Float32Array, dst: Md): MaybeHandle;
+  reduction(attr: bigint, kind: number, src: Md, dst: Md): MaybeHandle;
 }

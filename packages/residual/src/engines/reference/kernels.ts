@@ -1,18 +1,16 @@
 import { blurRim, blurTaps, type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
 import { type Shape, sizeOf } from '../../tensor.js';
 
+export type Numbers = Float64Array | Float32Array;
+
 /** Numbers on their way through the network: all arithmetic is in float64, rounded once when it leaves. */
 export interface Activation {
   readonly shape: Shape;
-  readonly data: Float64Array | Float32Array;
+  readonly data: Numbers;
 }
 
 /** Computes one op from its inputs (activations, then parameters) to an output of the given shape. */
-type Kernel<K extends OpName> = (
-  inputs: readonly Activation[],
-  attributes: OpAttributes[K],
-  shape: Shape,
-) => Float64Array | Float32Array;
+type Kernel<K extends OpName> = (inputs: readonly Activation[], attributes: OpAttributes[K], shape: Shape) => Numbers;
 
 type Window = { kernel: readonly [number, number]; stride: readonly [number, number] };
 
@@ -109,17 +107,15 @@ export const kernels = {
     const [inH, inW] = pictureSize(input);
     const rim = blurRim(kernel, stride);
     const taps = blurTaps(kernel);
-    /** Mirrored without repeating the rim: −1 is 1, `size` is `size − 2`. */
-    const mirror = (i: number, size: number) => size - 1 - Math.abs(size - 1 - Math.abs(i));
     const out = new Float64Array(batch * channels * outH * outW);
     let to = 0;
     for (let plane = 0; plane < batch * channels; plane++)
       for (let y = 0; y < outH; y++)
         for (let x = 0; x < outW; x++, to++)
           for (let ky = 0; ky < kernel; ky++) {
-            const row = (plane * inH + mirror(y * stride + ky - rim, inH)) * inW;
+            const row = (plane * inH + mirrored(y * stride + ky - rim, inH)) * inW;
             for (let kx = 0; kx < kernel; kx++)
-              out[to] += taps[ky] * taps[kx] * input.data[row + mirror(x * stride + kx - rim, inW)];
+              out[to] += taps[ky] * taps[kx] * input.data[row + mirrored(x * stride + kx - rim, inW)];
           }
     return out;
   },
@@ -224,13 +220,16 @@ export const kernels = {
 } satisfies { [K in OpName]: Kernel<K> };
 
 /** The outputs `first … end − 1` for which `index · stride + offset` lies in `0 … size − 1`. */
-function inside(offset: number, stride: number, size: number, count: number): [first: number, end: number] {
+export function inside(offset: number, stride: number, size: number, count: number): [first: number, end: number] {
   const first = Math.max(0, Math.ceil(-offset / stride));
   return [first, Math.min(count, Math.floor((size - 1 - offset) / stride) + 1)];
 }
 
+/** An index beyond the rim as one within, which does not repeat the rim itself: −1 is 1, `size` is `size − 2`. */
+export const mirrored = (i: number, size: number): number => size - 1 - Math.abs(size - 1 - Math.abs(i));
+
 /** For each pixel of a resized axis the two it is mixed from, and the second one's share. */
-function samples(
+export function samples(
   { to, mode, coordinates, nearest }: OpAttributes['resize'],
   axis: 0 | 1,
   size: number,
@@ -257,7 +256,7 @@ function samples(
   });
 }
 
-const pictureSize = ({ shape }: Activation): [number, number] => [shape[2], shape[3]];
+export const pictureSize = ({ shape }: Activation): [number, number] => [shape[2], shape[3]];
 
 /** Folds each window's elements that lie in the picture; `end` also gets how many there were. */
 function slide(

@@ -1,0 +1,14 @@
+import { referenceTraining } from './reference/train.js';
+import { type TrainingWorker, trainingWorker } from './training-worker.js';
+
+let begun: Promise<TrainingWorker> | undefined;
+
+/** What trains, loaded when it is first wanted: most programs only classify. */
+export function trainingHere(): Promise<TrainingWorker> {
+  begun ??= open();
+  return begun;
+}
+
+async function open(): Promise<TrainingWorker> {
+  return trainingWorker({ reference: referenceTraining });
+}
