@@ -116,7 +116,7 @@ export const recipes = {
     up: 0.23,
     start: 0.2,
     smoothing: 0.2,
-    augment: 'pad-crop 2, flip-alternating',
+    augment: 'reflect-crop 2, flip-alternating',
   },
   finetune: {
     about: 'a trained network on pictures of your own: a new classifier, later stages learn faster than earlier ones',
@@ -137,7 +137,7 @@ export const recipes = {
     weightDecay: 1e-4,
     freeze: 'avgpool',
     featuresOnce: true,
-    augment: '',
+    augment: 'none',
     validateEvery: 10,
   },
   quick: {
