@@ -233,4 +233,3 @@ export function denseWeightGradient(site: TrainingSite): boolean {
   ]);
   return true;
 }
-

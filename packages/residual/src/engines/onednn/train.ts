@@ -175,4 +175,3 @@ function descsOf(
 }
 
 const isA = <K extends StepNode['op']>(node: StepNode, op: K): node is Extract<StepNode, { op: K }> => node.op === op;
-
