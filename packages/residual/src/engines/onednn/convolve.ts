@@ -66,7 +66,7 @@ export function makeConvolution(
   dnnl: Dnnl,
   job: Job,
   variant: Variant,
-  attributes: Attributes = {},
+  attributes: Attributes & Pick<Convolution, 'training'> = {},
 ): Primitive | undefined {
   const { src, dst, types, stride, dilation, padding, residual, relu, fastMath } = job;
   return dnnl.convolution({

@@ -46,7 +46,7 @@ const isFixed = ({ deterministic, precision }: BackendOptions): boolean =>
   deterministic === true || precision === 'int8';
 
 /** @throws ENGINE for numbers that this processor only has slow kernels for, or would compute wrongly with. */
-function checkPrecision(dnnl: Dnnl, { precision }: BackendOptions): void {
+export function checkPrecision(dnnl: Dnnl, { precision }: BackendOptions): void {
   const { isa, bf16, vnni, amx } = dnnl.processor;
   // The library would compute in f32 all the same, and say nothing.
   if (precision === 'f32-bf16' && !(dnnl.major === 3 && amx))
