@@ -118,6 +118,18 @@ describe('a network that learns', () => {
     expect(await moved(free)).toBeGreaterThan(0.1);
   });
 
+  test('gradients of the last step, by parameter', async () => {
+    const trainer = await start({ ...plain, optimizer: { ...sgd, momentum: 0, decay: 0 } });
+    await trainer.step(batch(1), { rate: 0.5 });
+    const gradients = await trainer.gradients();
+    const { weights: now } = await trainer.save();
+    expect([...gradients.keys()]).toEqual(names);
+    for (const name of names)
+      gradients.get(name)?.data.forEach((g, i) => {
+        expect((weights.get(name)?.data[i] as number) - (now.get(name)?.data[i] as number)).toBeCloseTo(0.5 * g, 6);
+      });
+  });
+
   test('groups have rates and decays of their own; a rate of 0 leaves a group as it is', async () => {
     const [head, rest] = [
       names.filter((name) => name.startsWith('fc')),

@@ -64,6 +64,8 @@ export interface Trainer {
   ): Promise<StepResult>;
   /** A copy of all that was learnt. Gradients that wait for an update are not in it. */
   save(): Promise<TrainerState>;
+  /** The last step's gradients; an optimiser other than SGD leaves others in their place. */
+  gradients(): Promise<Weights>;
   /** Goes on from there, to the bit. */
   restore(state: TrainerState): Promise<void>;
   dispose(): Promise<void>;
@@ -121,6 +123,10 @@ export async function startTrainer(
     async save() {
       check();
       return worker.call('trainSave', [id]);
+    },
+    async gradients() {
+      check();
+      return worker.call('trainGradients', [id]);
     },
     async restore(state) {
       check();

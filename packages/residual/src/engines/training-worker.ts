@@ -29,6 +29,7 @@ export interface TrainingWorker {
   start(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): Promise<void>;
   step(id: number, inputs: Inputs, update: Update | undefined): Promise<StepResult>;
   save(id: number): TrainerState;
+  gradients(id: number): Weights;
   restore(id: number, state: TrainerState): void;
   end(id: number): Promise<void>;
 }
@@ -85,16 +86,18 @@ export function trainingWorker(backends: Readonly<Partial<Record<EngineName, Tra
       const transfer = logits.data.buffer instanceof ArrayBuffer ? [logits.data.buffer] : [];
       return move({ loss, logits, ...(gradientNorm !== undefined && { gradientNorm }) }, transfer);
     },
+    gradients(id) {
+      const { program } = learnerOf(id);
+      return new Map(named(program, program.gradients));
+    },
     save(id) {
       const { program, state, average, statistics, averaged, updates } = learnerOf(id);
-      const named = (array: Float32Array): [string, Tensor][] =>
-        program.slices.map(({ name }) => [name, inShared(program.read(array, name))]);
       const others = (from: ReadonlyMap<string, Float32Array>): [string, Tensor][] =>
         Array.from(from, ([name, data]) => [name, inShared({ dtype: 'float32', shape: [data.length], data })]);
       return {
-        weights: new Map([...named(program.parameters), ...others(statistics)]),
-        ...(average && { average: new Map([...named(average), ...others(averaged)]) }),
-        optimizer: new Map(Object.entries(state).map(([name, array]) => [name, new Map(named(array))])),
+        weights: new Map([...named(program, program.parameters), ...others(statistics)]),
+        ...(average && { average: new Map([...named(program, average), ...others(averaged)]) }),
+        optimizer: new Map(Object.entries(state).map(([name, array]) => [name, new Map(named(program, array))])),
         updates,
       };
     },
@@ -136,6 +139,9 @@ function tensorOf(weights: Weights | undefined, name: string): Float32Array {
     );
   return found.data;
 }
+
+const named = (program: TrainingProgram, array: Float32Array): [string, Tensor][] =>
+  program.slices.map(({ name }) => [name, inShared(program.read(array, name))]);
 
 /** In memory that goes to the other thread without a copy. */
 function inShared({ shape, data }: Tensor): Tensor {

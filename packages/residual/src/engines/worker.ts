@@ -36,6 +36,7 @@ export interface WorkerApi {
   train(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): void;
   trainStep(id: number, inputs: Inputs, update: Update | undefined): StepResult;
   trainSave(id: number): TrainerState;
+  trainGradients(id: number): Weights;
   trainRestore(id: number, state: TrainerState): void;
   trainEnd(id: number): void;
 }
@@ -44,10 +45,13 @@ const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backen
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 
-/** Checks an engine once on each device, in f32: scales are those of another network. */
-function check(engine: EngineName, { threads, device }: BackendOptions): Promise<number> {
-  const key = `${engine} ${device ?? 'cpu'}`;
-  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], { threads, device });
+/** Checks an engine once on each device and for each set of ways, in f32: scales are those of another network. */
+function check(engine: EngineName, options: BackendOptions): Promise<number> {
+  const { threads, device } = options;
+  const backend: Backend = backends[engine];
+  const ways = backend.ways?.(options) ?? [undefined];
+  const key = `${engine} ${device ?? 'cpu'} ${ways}`;
+  const begun = checks.get(key) ?? selfCheck(engine, backend, ways, { threads, device });
   checks.set(key, begun);
   begun.catch(() => checks.delete(key));
   return begun;
@@ -112,6 +116,7 @@ serveThread<WorkerApi>({
   },
   trainStep: async (id, inputs, update) => (await trainingHere()).step(id, inputs, update),
   trainSave: async (id) => (await trainingHere()).save(id),
+  trainGradients: async (id) => (await trainingHere()).gradients(id),
   trainRestore: async (id, state) => (await trainingHere()).restore(id, state),
   trainEnd: async (id) => (await trainingHere()).end(id),
 });

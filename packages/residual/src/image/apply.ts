@@ -54,6 +54,18 @@ export function stagesOf(plan: Plan, picture: Size): Stage[] {
  * @throws ARGUMENT as `stagesOf`, IMAGE when a resize would be over 100 megapixels.
  */
 export function applyPlan(pixels: Pixels, plan: Plan): Applied {
+  const { cropped, stages } = placePixels(pixels, plan);
+  const { width, height, data } = cropped;
+  const input = new Float32Array(width * height * 3);
+  writeValues(data, valueTables(plan), input);
+  return { input, height, width, cropped, stages };
+}
+
+/**
+ * The steps of a plan that put pixels elsewhere, carried out on a decoded picture: what the network sees, still as bytes.
+ * @throws ARGUMENT, IMAGE as `applyPlan`.
+ */
+export function placePixels(pixels: Pixels, plan: Plan): Pick<Applied, 'cropped' | 'stages'> {
   const stages = stagesOf(plan, pixels);
   let cropped = pixels;
   const moves = stages.filter(({ step }) => movesPixels(step));
@@ -71,13 +83,15 @@ export function applyPlan(pixels: Pixels, plan: Plan): Applied {
       }
     }
   }
-  const { width, height, data } = cropped;
-  const count = width * height;
-  const input = new Float32Array(count * 3);
-  valueTables(plan).forEach(({ from, values }, c) => {
+  return { cropped, stages };
+}
+
+/** What bytes become by the plan: `[C, H, W]` out of `[H, W, 3]`, for as many channels as there are tables. */
+export function writeValues(data: Uint8Array, tables: readonly Channel[], input: Float32Array): void {
+  const count = data.length / 3;
+  tables.forEach(({ from, values }, c) => {
     lookUp(data, from, values, input.subarray(c * count, (c + 1) * count));
   });
-  return { input, height, width, cropped, stages };
 }
 
 function lookUp(data: Uint8Array, from: number, values: Float32Array, plane: Float32Array): void {

@@ -1,100 +1,141 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { shared } from '../testing.js';
-import { applyPlan } from './apply.js';
-import { decode } from './decode.js';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { random } from '../random.js';
+import { runPython, scratch } from '../testing.js';
+import { blur } from './blur.js';
+import {
+  autoContrast,
+  brightness,
+  contrast,
+  equalize,
+  grey,
+  hue,
+  invert,
+  posterize,
+  saturation,
+  sharpness,
+  solarize,
+} from './colours.js';
 import type { Pixels } from './pixels.js';
-import type { Filter } from './plan.js';
-import { preprocess } from './preprocess.js';
-import { preset } from './presets.js';
-import { resize } from './resize.js';
+import { mirror, rotate, upsideDown, warp } from './warp.js';
 
-interface Index {
-  decoded: { file: string; width: number; height: number; raw: string }[];
-  resized: { source: number; width: number; height: number; filter: Filter; raw: string }[];
-  cropped: { source: string; width: number; height: number; raw: string }[];
-  inputs: { source: number; preset: string; side: number; raw: string }[];
-}
+// Each operation against Pillow (and what torchvision does with it), on a picture with smooth parts, noise and flat areas.
 
-/** What Pillow, torchvision and Keras' arithmetic make of the same files, by scripts/pillow-reference.py. */
-describe.skipIf(!shared)('the bytes of Pillow and the floats of torchvision', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'residual-pillow-'));
-  let index: Index;
-  const raw = (name: string): Uint8Array => new Uint8Array(readFileSync(join(folder, name)));
-  const pictureOf = ({ width, height, raw: name }: Index['decoded'][number]): Pixels => ({
-    width,
-    height,
-    data: raw(name),
-  });
+const [width, height] = [61, 47];
 
-  beforeAll(() => {
-    const program = fileURLToPath(new URL('../../../../scripts/pillow-reference.py', import.meta.url));
-    execFileSync('/usr/bin/python3', [program, String(shared), folder], { stdio: ['ignore', 'ignore', 'inherit'] });
-    index = JSON.parse(readFileSync(join(folder, 'index.json'), 'utf8'));
-  }, 120_000);
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const picture: Pixels = (() => {
+  const draw = random('pillow test');
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0, i = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < 3; c++, i++)
+        data[i] = y < 12 ? draw() * 256 : y < 24 ? 40 + 60 * c : 20 + ((x * (c + 2) + y * 3) % 200) + 30 * draw();
+  return { width, height, data };
+})();
 
-  test('decoding as pillow: every photograph, and pictures of every mode', async () => {
-    const wrong: string[] = [];
-    for (const entry of index.decoded) {
-      const { pixels } = await decode(entry.file, 'pillow');
-      const difference = compare(pixels, pictureOf(entry));
-      if (difference) wrong.push(`${basename(entry.file)}: ${difference}`);
-    }
-    expect(wrong).toEqual([]);
-    expect(index.decoded.length).toBeGreaterThan(200);
-  });
+/** The same with few values, which histograms see otherwise. */
+const narrow: Pixels = { ...picture, data: picture.data.map((byte) => 90 + (byte >> 4)) };
+const flat: Pixels = { ...picture, data: new Uint8Array(picture.data.length).fill(77) };
 
-  test('resizing: 180 random sizes and filters', () => {
-    const wrong: string[] = [];
-    for (const { source, width, height, filter, raw: name } of index.resized) {
-      const picture = pictureOf(index.decoded[source]);
-      const difference = compare(resize(picture, { width, height }, filter), { width, height, data: raw(name) });
-      if (difference) wrong.push(`${picture.width}×${picture.height} → ${width}×${height} ${filter}: ${difference}`);
-    }
-    expect(wrong).toEqual([]);
-    expect(index.resized.length).toBeGreaterThanOrEqual(150);
-  });
+const operations: Record<string, readonly [ours: (pixels: Pixels) => Pixels, python: string]> = {
+  mirror: [mirror, 'ImageOps.mirror(i)'],
+  'upside down': [upsideDown, 'ImageOps.flip(i)'],
+  invert: [invert, 'ImageOps.invert(i)'],
+  'solarize 100': [(p) => solarize(p, 100), 'ImageOps.solarize(i, 100)'],
+  'solarize 255': [(p) => solarize(p, 255), 'ImageOps.solarize(i, 255)'],
+  'solarize 0': [(p) => solarize(p, 0), 'ImageOps.solarize(i, 0)'],
+  ...Object.fromEntries(
+    [0, 1, 3, 7, 8].map((n) => [`posterize ${n}`, [(p: Pixels) => posterize(p, n), `F.posterize(i, ${n})`]]),
+  ),
+  'auto contrast': [autoContrast, 'ImageOps.autocontrast(i)'],
+  equalize: [equalize, 'ImageOps.equalize(i)'],
+  grey: [grey, 'F.to_grayscale(i, 3)'],
+  ...Object.fromEntries(
+    [0, 0.01, 0.37, 1, 1.6, 1.99].flatMap((n) => [
+      [`brightness ${n}`, [(p: Pixels) => brightness(p, n), `F.adjust_brightness(i, ${n})`]],
+      [`contrast ${n}`, [(p: Pixels) => contrast(p, n), `F.adjust_contrast(i, ${n})`]],
+      [`saturation ${n}`, [(p: Pixels) => saturation(p, n), `F.adjust_saturation(i, ${n})`]],
+      [`sharpness ${n}`, [(p: Pixels) => sharpness(p, n), `F.adjust_sharpness(i, ${n})`]],
+    ]),
+  ),
+  ...Object.fromEntries(
+    [-0.5, -0.21, -0.003, 0, 0.1, 0.5].map((n) => [`hue ${n}`, [(p: Pixels) => hue(p, n), `F.adjust_hue(i, ${n})`]]),
+  ),
+  ...Object.fromEntries(
+    [0, 15, -15, 90, 180, 33.3, -134.7].map((n) => [
+      `rotate ${n}`,
+      [(p: Pixels) => rotate(p, n), `i.rotate(${n}, Image.BILINEAR)`],
+    ]),
+  ),
+  ...Object.fromEntries(
+    [
+      [1, 0.3, 0, 0, 1, 0],
+      [1, -0.99, 0, 0, 1, 0],
+      [1, 0, 0, -0.27, 1, 0],
+      [1, 0, 12, 0, 1, 0],
+      [1, 0, 0, 0, 1, -7.3],
+      [0.7, 0.2, 3.1, -0.4, 1.3, 5.5],
+    ].map((m) => [
+      `warp ${m}`,
+      [
+        (p: Pixels) => warp(p, m as [number, number, number, number, number, number]),
+        `i.transform(i.size, Image.AFFINE, (${m}), Image.BILINEAR)`,
+      ],
+    ]),
+  ),
+  ...Object.fromEntries(
+    [0, 0.1, 0.5, 1, 1.37, 2, 7.5, 40].map((n) => [
+      `blur ${n}`,
+      [(p: Pixels) => blur(p, n), `i.filter(ImageFilter.GaussianBlur(${n}))`],
+    ]),
+  ),
+};
 
-  test("centre crops: torchvision's rounding and padding", async () => {
-    for (const { source, width, height, raw: name } of index.cropped) {
-      const { pixels } = await decode(source, 'pillow');
-      const plan = [{ step: 'decode', as: 'pillow' } as const, { step: 'centerCrop', height, width } as const];
-      const { cropped } = applyPlan(pixels, plan);
-      expect(compare(cropped, { width, height, data: raw(name) }), `${width}×${height}`).toBe('');
-    }
-  });
+const pictures = { picture, narrow, flat };
+const folder = scratch();
 
-  test('the presets: every float32 of the input, bit for bit', async () => {
-    expect(new Set(index.inputs.map((entry) => entry.preset)).size).toBe(6);
-    for (const { source, preset: name, side, raw: file } of index.inputs) {
-      const plan = preset(name, { height: side, width: side, decode: 'pillow' });
-      const { input, width, height } = await preprocess(index.decoded[source].file, plan);
-      const expected = new Float32Array(raw(file).buffer);
-      expect([width, height, input.length]).toEqual([side, side, expected.length]);
-      const different = input.findIndex((value, i) => value !== expected[i]);
-      expect(
-        different,
-        `${name} of ${index.decoded[source].file}: ${input[different]} for ${expected[different]}`,
-      ).toBe(-1);
-    }
+// Once for all: it takes seconds to load torchvision.
+beforeAll(() => {
+  for (const [name, { data }] of Object.entries(pictures)) writeFileSync(join(folder, name), data);
+  const lines = Object.values(operations).map(([, python], n) => `  save(${n}, ${python})`);
+  runPython(
+    `
+from PIL import Image, ImageOps, ImageFilter
+import torchvision.transforms.functional as F
+d = sys.argv[1]
+for name in ['picture', 'narrow', 'flat']:
+  i = Image.frombytes('RGB', (${width}, ${height}), open(f'{d}/{name}', 'rb').read())
+  save = lambda n, out: open(f'{d}/{name}.{n}', 'wb').write(out.tobytes())
+${lines.join('\n')}
+colours = open(d + '/colours', 'rb').read()
+i = Image.frombytes('RGB', (len(colours) // 3, 1), colours)
+open(d + '/turned', 'wb').write(F.adjust_hue(i, 0.13).tobytes())
+`,
+    folder,
+  );
+}, 60_000);
+
+const colours = (() => {
+  const levels = [0, 1, 2, 17, 90, 128, 200, 254, 255];
+  return Uint8Array.from(levels.flatMap((r) => levels.flatMap((g) => levels.flatMap((b) => [r, g, b]))));
+})();
+writeFileSync(join(folder, 'colours'), colours);
+
+describe.each(Object.entries(pictures))('%s', (name, pixels) => {
+  test.each(Object.keys(operations))('%s has the bytes of Pillow', (operation) => {
+    const before = pixels.data.slice();
+    const [ours] = operations[operation];
+    const result = ours(pixels);
+    expect(pixels.data).toEqual(before);
+    const wanted = readFileSync(join(folder, `${name}.${Object.keys(operations).indexOf(operation)}`));
+    expect([result.width, result.height, result.data.length]).toEqual([width, height, wanted.length]);
+    const wrong = wanted.reduce((n, byte, i) => n + (byte === result.data[i] ? 0 : 1), 0);
+    expect(wrong).toBe(0);
   });
 });
 
-/** Empty when equal, else how many bytes differ and by how much at most. */
-function compare(a: Pixels, b: Pixels): string {
-  if (a.width !== b.width || a.height !== b.height) return `${a.width}×${a.height} for ${b.width}×${b.height}`;
-  if (a.data.length !== b.data.length) return `${a.data.length} bytes for ${b.data.length}`;
-  let count = 0;
-  let most = 0;
-  for (let i = 0; i < a.data.length; i++) {
-    if (a.data[i] === b.data[i]) continue;
-    count++;
-    most = Math.max(most, Math.abs(a.data[i] - b.data[i]));
-  }
-  return count ? `${count} of ${a.data.length} bytes differ, by ${most} at most` : '';
-}
+test('the hue of colours all over the cube', () => {
+  const turned = hue({ width: colours.length / 3, height: 1, data: colours }, 0.13);
+  expect(Buffer.from(turned.data)).toEqual(readFileSync(join(folder, 'turned')));
+});

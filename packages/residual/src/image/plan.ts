@@ -49,6 +49,27 @@ export function checkPlan(plan: Plan): void {
     );
 }
 
+/** The size of every picture that a plan yields; undefined when it depends on the picture. */
+export function sizeOfPlan(plan: Plan): { readonly height: number; readonly width: number } | undefined {
+  const last = plan.findLast(movesPixels);
+  return last?.step === 'centerCrop' || last?.step === 'resize' ? last : undefined;
+}
+
+/**
+ * The plan for a square input of another size: all its sizes in proportion, the resize before a crop rounded.
+ * @throws ARGUMENT for a size that is no whole number from 1 to 8192.
+ */
+export function planAt(plan: Plan, size: number): Plan {
+  const now = sizeOfPlan(plan);
+  const by = now ? size / Math.max(now.height, now.width) : undefined;
+  const changed: Plan = plan.map((step) => {
+    if (step.step === 'resizeShortSide') return { ...step, size: Math.round(step.size * (by ?? size / step.size)) };
+    return step.step === 'resize' || step.step === 'centerCrop' ? { ...step, height: size, width: size } : step;
+  });
+  checkPlan(changed);
+  return changed;
+}
+
 /** The steps by themselves, not their order. @throws ARGUMENT as `checkPlan`. */
 export function checkSteps(plan: Plan): void {
   for (const { step, ...fields } of plan) {

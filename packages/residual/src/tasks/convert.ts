@@ -104,13 +104,15 @@ async function throughFile(
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const beside = origin ? undefined : await readSideFiles(from);
-    const found = withSideFiles(understand(checkpoint, file), beside);
+    const found = withSideFiles(understand(checkpoint, file, chosen.part), beside);
     // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
     const own = !checkpoint.network && found.record?.dialect === ownSpelling;
     const spelling = own ? ownSpelling : checkpoint.network ? undefined : found.naming?.dialect;
     const family = found.architecture !== undefined || format === 'keras';
     const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
-    const alike = wanted === spelling && !checkpoint.network && canStand(checkpoint, format, found);
+    // Names in the checkpoint of a run stand behind the part's.
+    const bare = !checkpoint.network && found.prefix === undefined;
+    const alike = wanted === spelling && bare && canStand(checkpoint, format, found);
     if (!alike) {
       const notes = lost(checkpoint, found, format);
       return await throughModel(from, format, wanted, options, { checkpoint, found, notes });

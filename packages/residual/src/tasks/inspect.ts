@@ -60,7 +60,7 @@ export async function inspect(from: CheckpointInput, options: InspectOptions = {
   try {
     const { checkpoint: taken, part, others, leftOut } = choosePart(checkpoint, options.part);
     const { naming, architecture, described, record, beside } = withSideFiles(
-      understand(taken),
+      understand(taken, undefined, part),
       await readSideFiles(from),
     );
     const { network } = checkpoint;

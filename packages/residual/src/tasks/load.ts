@@ -98,7 +98,7 @@ async function fill(
   sideFiles?: SideFiles,
 ): Promise<Model> {
   const chosen = choosePart(opened, options.part);
-  const found = withSideFiles(understand(chosen.checkpoint, file), sideFiles);
+  const found = withSideFiles(understand(chosen.checkpoint, file, chosen.part), sideFiles);
   const readable = (from: Checkpoint) => (found.record?.quantisation ? unpacked(from, file) : from);
   const checkpoint = readable(chosen.checkpoint);
   const stored = options.architecture === undefined ? found.record : undefined;
@@ -111,7 +111,9 @@ async function fill(
   const { naming } = network;
   const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
   const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
-  if (naming.prefix) notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
+  // What the part is called is told already.
+  if (naming.prefix && naming.prefix !== found.prefix)
+    notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
 
   const replace = newHead(graph, checkpoint, naming, options, file);
   const report = planAssignment(graph, checkpoint, naming, replace);

@@ -51,10 +51,11 @@ export function chooseNetwork(
   const { architecture, size } = options;
   const names = [...checkpoint.tensors.keys()];
   const keras = checkpoint.format.startsWith('keras');
+  const { prefix = '' } = found;
   const naming: Network['naming'] = found.naming ?? {
     layout: keras ? 'keras' : 'pytorch',
-    prefix: '',
-    ...applyNames(names, '', keras ? kerasParameter : (name) => name),
+    prefix,
+    ...applyNames(names, prefix, keras ? kerasParameter : (name) => name),
   };
   if (typeof architecture === 'object') {
     // What the file looks like tells how its pictures are customarily prepared, whoever wrote the network down.

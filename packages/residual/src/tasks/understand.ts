@@ -17,14 +17,20 @@ export interface Understanding {
   readonly described: (() => Graph) | undefined;
   /** What the file's own record says; it goes before anything that is read off names and shapes. */
   readonly record: StoredRecord | undefined;
+  /** What stands before the names of a network's own parameters: `model.` in the checkpoint of a run. */
+  readonly prefix?: string;
   /** The files beside it that had a say in this. */
   readonly beside?: SideFiles;
 }
 
-/** Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor. */
-export function understand(checkpoint: Checkpoint, file = 'weights'): Understanding {
+/**
+ * Which dialect and network a file's record, or else its names and shapes, speak of. Reads no tensor.
+ * @param part the one that `checkpoint` was narrowed to
+ */
+export function understand(checkpoint: Checkpoint, file = 'weights', part?: string): Understanding {
   const record = readRecord(checkpoint.metadata, file);
-  if (record?.config || record?.graph) return recorded(checkpoint, record);
+  if (record?.config || record?.graph)
+    return { ...recorded(checkpoint, record), ...(part !== undefined && { prefix: `${part}.` }) };
   const naming = namingOf(checkpoint);
   const architecture = naming && recogniseArchitecture(naming, (parameter) => shapeIn(checkpoint, naming, parameter));
   return { naming, architecture, described: describedBy(checkpoint), record };

@@ -3,6 +3,8 @@ import { kernels } from '../reference/kernels.js';
 import { argument, type Convolution, type DataType, type Layout, type PostOp, type Primitive } from './dnnl.js';
 import {
   bound,
+  type Case,
+  cases,
   dnnl,
   farthest,
   fetch,
@@ -16,30 +18,6 @@ import {
   store,
   withLibrary,
 } from './dnnl.test.helper.js';
-
-interface Case {
-  readonly src: readonly [number, number, number, number];
-  readonly out: number;
-  readonly kernel: readonly [number, number];
-  readonly stride?: readonly [number, number];
-  readonly dilation?: readonly [number, number];
-  readonly padding?: readonly [number, number, number, number];
-  readonly groups?: number;
-}
-
-const cases: Record<string, Case> = {
-  'one by one': { src: [2, 32, 7, 9], out: 48, kernel: [1, 1] },
-  'one by one, stride 2': { src: [1, 32, 8, 8], out: 64, kernel: [1, 1], stride: [2, 2] },
-  'three by three': { src: [2, 32, 9, 7], out: 32, kernel: [3, 3], padding: [1, 1, 1, 1] },
-  'a stem': { src: [1, 3, 32, 32], out: 64, kernel: [7, 7], stride: [2, 2], padding: [3, 3, 3, 3] },
-  'more padding at the end': { src: [1, 16, 8, 8], out: 16, kernel: [3, 3], stride: [2, 2], padding: [0, 0, 1, 1] },
-  'sides that differ': { src: [1, 16, 9, 12], out: 16, kernel: [3, 1], stride: [1, 2], padding: [2, 0, 1, 0] },
-  dilated: { src: [1, 32, 11, 11], out: 32, kernel: [3, 3], dilation: [2, 2], padding: [2, 2, 2, 2] },
-  'dilated by 4 and 2': { src: [1, 16, 15, 11], out: 16, kernel: [3, 3], dilation: [4, 2], padding: [4, 2, 4, 2] },
-  grouped: { src: [1, 64, 8, 8], out: 64, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 4 },
-  'groups of 4 channels': { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 8 },
-  depthwise: { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], groups: 32 },
-};
 
 const relu = { op: 'relu' } as const;
 

@@ -2,7 +2,7 @@ import { describe, test } from 'vitest';
 import type { ResidualError } from '../../errors.js';
 import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
 import { shared } from '../../testing.js';
-import { type Argument, argument, type DataType, type Desc, type Dnnl, type Primitive } from './dnnl.js';
+import { type Argument, argument, type DataType, type Desc, type Dnnl, type Ready } from './dnnl.js';
 import { openDnnl } from './library.js';
 
 function open(): Dnnl | ResidualError {
@@ -56,14 +56,14 @@ function placePlain({ shape, data }: Pick<Tensor, 'shape' | 'data'>): Stored {
 }
 
 /** A primitive that must exist. */
-export function must(primitive: Primitive | undefined): Primitive {
+export function must<T extends Ready>(primitive: T | undefined): T {
   if (primitive === undefined) throw new Error('the library has no implementation');
   held.push(() => primitive.destroy());
   return primitive;
 }
 
 /** Runs a primitive once over the tensors given, scratch memory and constants added. */
-export function run(primitive: Primitive, tensors: readonly (readonly [id: number, tensor: Stored])[]): void {
+export function run(primitive: Ready, tensors: readonly (readonly [id: number, tensor: Stored])[]): void {
   const list: Argument[] = [...tensors.map(([id, { memory }]): Argument => [id, memory]), ...primitive.constants];
   if (primitive.scratchpad > 0) {
     // Larger than needed, as when several primitives share it.
@@ -130,3 +130,28 @@ export const farthest = (got: Float32Array, expected: ArrayLike<number>): number
 
 /** What a type can lose when a result is stored in it. */
 export const bound: Record<'f32' | 'bf16', number> = { f32: 1e-6, bf16: 4e-3 };
+
+/** A convolution to test: its sizes. */
+export interface Case {
+  readonly src: readonly [number, number, number, number];
+  readonly out: number;
+  readonly kernel: readonly [number, number];
+  readonly stride?: readonly [number, number];
+  readonly dilation?: readonly [number, number];
+  readonly padding?: readonly [number, number, number, number];
+  readonly groups?: number;
+}
+
+export const cases: Record<string, Case> = {
+  'one by one': { src: [2, 32, 7, 9], out: 48, kernel: [1, 1] },
+  'one by one, stride 2': { src: [1, 32, 8, 8], out: 64, kernel: [1, 1], stride: [2, 2] },
+  'three by three': { src: [2, 32, 9, 7], out: 32, kernel: [3, 3], padding: [1, 1, 1, 1] },
+  'a stem': { src: [1, 3, 32, 32], out: 64, kernel: [7, 7], stride: [2, 2], padding: [3, 3, 3, 3] },
+  'more padding at the end': { src: [1, 16, 8, 8], out: 16, kernel: [3, 3], stride: [2, 2], padding: [0, 0, 1, 1] },
+  'sides that differ': { src: [1, 16, 9, 12], out: 16, kernel: [3, 1], stride: [1, 2], padding: [2, 0, 1, 0] },
+  dilated: { src: [1, 32, 11, 11], out: 32, kernel: [3, 3], dilation: [2, 2], padding: [2, 2, 2, 2] },
+  'dilated by 4 and 2': { src: [1, 16, 15, 11], out: 16, kernel: [3, 3], dilation: [4, 2], padding: [4, 2, 4, 2] },
+  grouped: { src: [1, 64, 8, 8], out: 64, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 4 },
+  'groups of 4 channels': { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 8 },
+  depthwise: { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], groups: 32 },
+};
