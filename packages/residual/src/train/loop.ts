@@ -169,7 +169,7 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
           };
           const result = await trainer.step(inputs, update ? next : undefined);
           clock.stepped();
-          if (!isFinite(result)) {
+          if (!isNumber(result)) {
             const { weights: now } = await trainer.save();
             const at = { epoch: epoch + 1, update: updates + 1, loss: result.loss, rate: next.rate };
             const { graph, record } = student;
@@ -259,7 +259,7 @@ const withoutUpdates = ({ updates: _, ...progress }: Progress): Omit<Progress, '
 /** JSON has no infinity. */
 const finite = (x: number): number => (Number.isFinite(x) ? x : Number.MAX_VALUE);
 
-const isFinite = ({ loss, gradientNorm }: StepResult): boolean =>
+const isNumber = ({ loss, gradientNorm }: StepResult): boolean =>
   Number.isFinite(loss) && (gradientNorm === undefined || Number.isFinite(gradientNorm));
 
 /** A hundred lines an epoch at most. */
@@ -373,7 +373,9 @@ function stopwatch() {
   });
   let steps = 0;
   return {
-    got: () => void (waited += pass()),
+    got() {
+      waited += pass();
+    },
     stepped() {
       learnt += pass();
       steps++;
