@@ -11,6 +11,7 @@ export const errorTable = {
   ABORTED: { means: 'the caller cancelled the work', exit: 130, http: 499 },
   ARGUMENT: { means: 'an argument or option has a value that cannot be used', exit: 2, http: 400 },
   CLASSES: { means: 'class list and model disagree', exit: 2, http: 400 },
+  DATA: { means: 'a data set is empty, damaged or of an unknown form', exit: 1, http: 422 },
   DISPOSED: { means: 'a model or executable was used after it was disposed', exit: 1, http: 500 },
   DOWNLOAD: { means: 'published weights cannot be fetched, or are not what was published', exit: 1, http: 502 },
   ENGINE: { means: 'an engine failed or cannot do what was asked of it', exit: 1, http: 500 },

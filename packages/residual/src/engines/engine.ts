@@ -67,8 +67,13 @@ export interface Measurement {
 
 export interface Engine {
   readonly name: EngineName | 'auto';
-  /** Whether it can run here and computes right: what it would run on (`onnxruntime-node 1.30.0`), or why it cannot. */
-  available(): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
+  /**
+   * Whether it can run here and computes right, in whichever way such options let it compute: what it would run on
+   * (`onnxruntime-node 1.30.0`), or why it cannot.
+   */
+  available(
+    options?: Pick<CompileOptions, 'deterministic' | 'precision'>,
+  ): Promise<{ ok: true; runtime: string; note?: string } | { ok: false; reason: string }>;
   /**
    * Makes a network ready. The first time, the engine also checks itself on a small network against plain loops.
    * @throws UNKNOWN_NAME for an output; WEIGHTS_MISMATCH when a weight is missing or has another shape;

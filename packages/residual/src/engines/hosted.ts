@@ -21,10 +21,10 @@ let nextId = 0;
 export function hosted(name: EngineName): Engine {
   return {
     name,
-    async available() {
+    async available({ deterministic, precision } = {}) {
       try {
         const runtime = await worker.call('runtime', [name, {}]);
-        if (name !== 'reference') await worker.call('check', [name, {}]);
+        if (name !== 'reference') await worker.call('check', [name, { deterministic, precision }]);
         return { ok: true, ...runtime };
       } catch (error) {
         return { ok: false, reason: (error as Error).message };

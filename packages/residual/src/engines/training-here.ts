@@ -1,3 +1,4 @@
+import { onnxTraining } from './onnx/train.js';
 import { referenceTraining } from './reference/train.js';
 import { type TrainingWorker, trainingWorker } from './training-worker.js';
 
@@ -10,5 +11,5 @@ export function trainingHere(): Promise<TrainingWorker> {
 }
 
 async function open(): Promise<TrainingWorker> {
-  return trainingWorker({ reference: referenceTraining });
+  return trainingWorker({ onnx: onnxTraining, reference: referenceTraining });
 }

@@ -7,22 +7,22 @@ export interface TarMember {
 }
 
 const block = 512;
-/** Archives of other things have thousands of members; the container read here has four. */
+/** Archives of other things have thousands of members; the container of weights has four. */
 const mostMembers = 64;
 /** An extended header holds a path and some numbers. */
 const longestHeader = 65_536;
 
 /**
  * The ordinary files of a tar by name (POSIX.1-2001, "pax"; sizes and paths of extended headers and GNU's long names
- * are honoured), up to the end mark, the end of the file or the first 64.
+ * are honoured), up to the end mark, the end of the file or the first `most` headers.
  * @throws WEIGHTS_FORMAT when a header is damaged or a member goes on beyond the end of the file.
  */
-export async function readTar(source: ByteSource): Promise<Map<string, TarMember>> {
+export async function readTar(source: ByteSource, most = mostMembers): Promise<Map<string, TarMember>> {
   const members = new Map<string, TarMember>();
   /** What an extended header says of the member behind it. */
   let extended = new Map<string, string>();
   let at = 0;
-  for (let seen = 0; seen < mostMembers && at + block <= source.size; seen++) {
+  for (let seen = 0; seen < most && at + block <= source.size; seen++) {
     const header = await readBytes(source, at, block);
     if (header.every((byte) => byte === 0)) break;
     checkSum(source, header, at);

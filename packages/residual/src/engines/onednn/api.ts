@@ -168,6 +168,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       return make(operands(op), attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
           ...geometry(op),
+          training: op.training ?? false,
           src: md(op.src),
           weights: md(op.weights),
           bias: op.bias ? md(op.bias) : null,

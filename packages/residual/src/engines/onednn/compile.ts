@@ -4,7 +4,7 @@ import type { Shape } from '../../tensor.js';
 import type { Candidate } from './choose.js';
 import { jobOf, type Variant } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
-import type { Step } from './fuse.js';
+import { readBy, type Step } from './fuse.js';
 import { lower } from './lower.js';
 import type { PackedWeights } from './packed.js';
 import { buildPlan, type Plan } from './plan.js';
@@ -46,9 +46,11 @@ export function compilePlan(
     ...graph.inputs.map(({ value, name }) => [value, name] as const),
     ...steps.map((step) => [step.output, step.name] as const),
   ]);
-  return buildPlan(dnnl, graph, steps, shapes, packed, { dtype, quantisation }, (draft, step, index) =>
+  return buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, quantisation }, (draft, index) => {
+    const step = steps[index];
     lower({
       draft,
+      weights: packed,
       step,
       index,
       shapes: step.node.inputs.map((value) => shapes[value]),
@@ -62,6 +64,6 @@ export function compilePlan(
         if (place && (dtype === 'u8' || dtype === 's8')) return { scale: place.scale, dtype };
         return quantisation.activations[layers.get(value) ?? ''];
       },
-    }),
-  );
+    });
+  });
 }

@@ -48,6 +48,13 @@ export const isWinograd = ({ kernel, stride, dilation, groups, types, src, dst }
   src[1] % 16 === 0 &&
   dst[1] % 16 === 0;
 
+/** Ways to compute all convolutions of a network alike, each where it is defined: the self-check goes through them. */
+export const ways = {
+  direct: () => direct,
+  blocked: () => ({ layout: 'blocked', algorithm: 'direct' }),
+  winograd: (job) => ({ layout: 'blocked', algorithm: isWinograd(job) ? 'winograd' : 'direct' }),
+} satisfies Record<string, (job: Job) => Variant>;
+
 /** Pictures come row by row, and the blocked kernels read so few channels best that way. */
 export const sourceLayout = ({ src }: Job, { layout }: Variant): Layout =>
   layout === 'blocked' && src[1] < 8 ? 'plain' : layout;
@@ -57,7 +64,7 @@ export function makeConvolution(
   dnnl: Dnnl,
   job: Job,
   variant: Variant,
-  attributes: Attributes = {},
+  attributes: Attributes & Pick<Convolution, 'training'> = {},
 ): Primitive | undefined {
   const { src, dst, types, stride, dilation, padding, residual, relu } = job;
   return dnnl.convolution({

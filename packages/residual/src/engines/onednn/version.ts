@@ -78,7 +78,10 @@ export interface Version {
   /** dst = src / scales, one for each index of the axes in `mask`. */
   setReorderScales(attr: bigint, scales: Float32Array, mask: number): ScaledAttributes['runtime'];
 
-  convolution(attr: bigint, op: Geometry & { src: Md; weights: Md; bias: Md | null; dst: Md }): MaybeHandle;
+  convolution(
+    attr: bigint,
+    op: Geometry & { training: boolean; src: Md; weights: Md; bias: Md | null; dst: Md },
+  ): MaybeHandle;
   innerProduct(attr: bigint, src: Md, weights: Md, bias: Md | null, dst: Md): MaybeHandle;
   pooling(attr: bigint, op: Window & { src: Md; dst: Md }): MaybeHandle;
   batchNorm(attr: bigint, src: Md, dst: Md, epsilon: number, flags: number): MaybeHandle;
