@@ -85,13 +85,9 @@ export interface Run {
  * await save(await run.best(), 'flowers.residual');
  */
 export async function train(model: Model, data: Dataset, options: TrainOptions): Promise<Run> {
-  const { out, seed = 0, recipe: wanted = 'finetune', onNote, onRow } = options;
-  const asked = await resolveRecipe(wanted, options.set);
-  checkData(data);
-  const notes: string[] = [];
-  const recipe = fitting(asked, data, notes);
-  const student = await studentOf(model, data, recipe, { seed, channels: options.channels, notes });
-  const lesson = lessonOf(student, data, recipe, seed, out, options);
+  const { out, recipe: wanted = 'finetune', onNote, onRow } = options;
+  const { lesson, notes } = await prepare(model, data, options);
+  const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
   await createRun(out, {
     format: 1,
@@ -117,6 +113,21 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
   });
   await go(lesson, undefined, onRow);
   return runOf(out);
+}
+
+/** All that a run is made of, before anything is written; notes say what was decided. @throws as `train` */
+export async function prepare(
+  model: Model,
+  data: Dataset,
+  options: TrainOptions,
+): Promise<{ lesson: Lesson; notes: readonly string[] }> {
+  const { out, seed = 0, channels, recipe: wanted = 'finetune' } = options;
+  const asked = await resolveRecipe(wanted, options.set);
+  checkData(data);
+  const notes: string[] = [];
+  const recipe = fitting(asked, data, notes);
+  const student = await studentOf(model, data, recipe, { seed, channels, notes });
+  return { lesson: lessonOf(student, data, recipe, seed, out, options), notes };
 }
 
 /**
