@@ -255,7 +255,7 @@ export const trainFlags = {
   resume: { value: 'folder', help: 'go on with a run', parse: text },
   validation: {
     value: 'share',
-    help: 'judge by this share of the pictures (0.1), by so many, or by those in a file of paths',
+    help: 'judge by this share of the pictures (0.1), by so many, by those in a file of paths, or by test',
     parse: text,
   },
   seed: { value: 'n', help: 'of all that is drawn', parse: integer(0, 2 ** 31 - 1), preset: 0 },

@@ -13,6 +13,11 @@ export interface Begun {
 /** Opens the pictures of a run. @throws as `open` of residual/train; ARGUMENT */
 export async function openData({ data, validation, seed }: Begun): Promise<Dataset> {
   const { open } = await import('residual/train');
+  if (validation === 'test') {
+    const found = await open(data, { seed });
+    if (!found.test) throw new ResidualError('ARGUMENT', `${data}: has no test pictures to judge by (--validation test)`);
+    return { ...found, validation: found.test };
+  }
   return open(data, { ...(validation !== undefined && { validation: someOf(validation) }), seed });
 }
 
