@@ -13,6 +13,7 @@ import {
   quantizeFlags,
   shells,
   summaryFlags,
+  trainFlags,
 } from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
@@ -159,6 +160,21 @@ export const verbs: readonly Verb[] = [
       'residual bench --model resnext50_32x4d --size 288 --threads 1 --json',
     ],
     load: () => import('./verbs/bench.js'),
+  }),
+  verb({
+    name: 'train',
+    args: '[data]',
+    summary: 'train a network, or fine-tune one, on pictures of your own',
+    flags: trainFlags,
+    examples: [
+      'residual train flowers/ --from resnet18 --validation 0.2    flowers/rose/1.jpg, flowers/tulip/2.jpg …',
+      'residual train flowers/ --from resnet50.pth --set freeze=layer3 --set epochs=5',
+      'residual train flowers/ --from resnet18 --recipe linear-probe    a new classifier in seconds',
+      'residual train cifar/ --model resnet20 --recipe he2015-cifar --set precision=bf16',
+      'residual train cifar/ --model resnet20 --plan               what it will do, and how long it takes',
+      'residual train --resume runs/1',
+    ],
+    load: () => import('./verbs/train.js'),
   }),
   verb({
     name: 'doctor',
