@@ -2,17 +2,26 @@
 
 export { tar } from './data/archive.js';
 export { cifar } from './data/cifar.js';
-export type { Dataset, Example, Source, Target } from './data/dataset.js';
+export type { Batch, BatchOptions, Dataset, Example, Mix, Source, Target } from './data/dataset.js';
 export { folder } from './data/folder.js';
 export { idx } from './data/idx.js';
-export { type Batch, type BatchOptions, batches, type Mix } from './data/loader.js';
+export { batches } from './data/loader.js';
 export { manifest } from './data/manifest.js';
 export { open } from './data/open.js';
-export { epochOrder, inOrder } from './data/order.js';
-export type { SplitOptions } from './data/split.js';
+export { epochOrder, inOrder, type OrderOptions } from './data/order.js';
+export { contactSheet, type SheetOptions } from './data/preview.js';
+export type { Some, SplitOptions } from './data/split.js';
+export { classWeights, countClasses } from './data/targets.js';
 export { type StepResult, startTrainer, type Trainer, type TrainerOptions, type Update } from './engines/trainer.js';
 export { type Loss, type TrainingStep, trainingStep } from './graph/training-step.js';
-export { type Augment, type AugmentStep, augmentNames, augmentText, parseAugment } from './image/augment.js';
+export {
+  type Augment,
+  type AugmentName,
+  type AugmentStep,
+  augmentNames,
+  augmentText,
+  parseAugment,
+} from './image/augment.js';
 export { type RunCheckpoint, readCheckpoint } from './train/checkpoint.js';
 export type { StepsDone } from './train/loop.js';
 export { planRun, type RunPlan } from './train/plan.js';
