@@ -154,6 +154,23 @@ withLibrary("convolutions' gradients", () => {
   });
 });
 
+withLibrary('what the library computes wrongly is refused', () => {
+  const none = 'no implementation';
+
+  test('Winograd with more padding on one side: the gradient by the source', () => {
+    const of: Case = { src: [1, 16, 6, 6], out: 16, kernel: [3, 3], padding: [1, 1, 0, 1] };
+    expect(() => gradients(of, 'f32', 'any', 'winograd')).toThrow(none);
+  });
+
+  test('in bf16, pictures narrower than a step: the gradient by the weight, but for the kernel by matrix products', () => {
+    const of: Case = { src: [2, 32, 4, 1], out: 16, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1] };
+    for (const layout of ['blocked', 'channelsLast'] as const)
+      expect(() => gradients(of, 'bf16', layout)).toThrow(none);
+    expectNear(gradients(of, 'bf16', 'plain'), 'bf16');
+    expectNear(gradients(of, 'f32', 'blocked'), 'f32');
+  });
+});
+
 /** A weight lies in the same way wherever Winograd's algorithm takes or makes it. */
 function expectOneLayout(of: Case): void {
   const { dst, weights, geometry } = prepare(of, 'f32');
