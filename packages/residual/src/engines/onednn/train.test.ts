@@ -4,7 +4,7 @@ import { withLibrary } from './dnnl.test.helper.js';
 import { onednnTraining } from './train.js';
 
 withLibrary('training', () => {
-  describe('in f32', () => {
-    testTraining(onednnTraining, { bound: 1e-4, threads: 1 });
+  describe('in bf16', () => {
+    testTraining(onednnTraining, { bound: 0.1, threads: 1, precision: 'bf16' });
   });
 });
