@@ -250,11 +250,15 @@ const training = {
     const [from, dst] = [draft.find(dy, wish), draft.find(y, wish)];
     const to = draft.over([dy], index, shapeOf(y), wish.layout, wish.dtype);
     const op = { dst: dst.desc, diffSrc: to.desc, diffDst: from.desc, kind: 'sigmoid' } as const;
-    return settled(site, to, apply(site, draft.dnnl.eltwiseBackward(op), [
-      [argument.dst, dst],
-      [argument.diffDst, from],
-      [argument.diffSrc, to],
-    ]));
+    return settled(
+      site,
+      to,
+      apply(site, draft.dnnl.eltwiseBackward(op), [
+        [argument.dst, dst],
+        [argument.diffDst, from],
+        [argument.diffSrc, to],
+      ]),
+    );
   },
   softmaxGradient(site) {
     const { draft, work, shapeOf } = site;
@@ -262,11 +266,15 @@ const training = {
     const [from, dst] = work.inputs.map((value) => draft.find(value, { layout: 'plain', dtype: 'f32' }));
     const to = draft.fresh(shape, 'plain', 'f32');
     const op = { dst: dst.desc, diffSrc: to.desc, diffDst: from.desc, axis: shape.length - 1 };
-    return settled(site, to, apply(site, draft.dnnl.softmaxBackward(op), [
-      [argument.dst, dst],
-      [argument.diffDst, from],
-      [argument.diffSrc, to],
-    ]));
+    return settled(
+      site,
+      to,
+      apply(site, draft.dnnl.softmaxBackward(op), [
+        [argument.dst, dst],
+        [argument.diffDst, from],
+        [argument.diffSrc, to],
+      ]),
+    );
   },
   maxPoolGradient(site, attributes) {
     const { draft, work, shapeOf, workspaces } = site;
@@ -308,10 +316,14 @@ const training = {
     const from = draft.find(dy, wish);
     const made = draft.fresh(shape, wish.layout, wish.dtype);
     const primitive = draft.dnnl.resamplingBackward({ diffSrc: made.desc, diffDst: from.desc, kind: 'linear' });
-    return settled(site, made, apply(site, primitive, [
-      [argument.diffDst, from],
-      [argument.diffSrc, made],
-    ]));
+    return settled(
+      site,
+      made,
+      apply(site, primitive, [
+        [argument.diffDst, from],
+        [argument.diffSrc, made],
+      ]),
+    );
   },
   unflatten({ draft, work, shapeOf }, { channelsLast }) {
     const [value] = work.outputs;
@@ -337,10 +349,14 @@ const training = {
     const [value] = work.outputs;
     const from = draft.find(work.inputs[0], picture(site, shapeOf(work.inputs[0])));
     const to = draft.fresh(shapeOf(value), from.layout, 'f32');
-    return settled(site, to, apply(site, draft.dnnl.reduction({ src: from.desc, dst: to.desc, kind: 'sum' }), [
-      [argument.src, from],
-      [argument.dst, to],
-    ]));
+    return settled(
+      site,
+      to,
+      apply(site, draft.dnnl.reduction({ src: from.desc, dst: to.desc, kind: 'sum' }), [
+        [argument.src, from],
+        [argument.dst, to],
+      ]),
+    );
   },
   denseInputGradient,
   denseWeightGradient,
@@ -383,7 +399,11 @@ function asInNetwork({ draft, frozen, work, index, shapeOf, nameOf }: TrainingSi
 
 type Places = readonly (readonly [id: number, place: Place])[];
 
-function apply(site: TrainingSite, primitive: Parameters<TrainingSite['draft']['emit']>[2] | undefined, places: Places) {
+function apply(
+  site: TrainingSite,
+  primitive: Parameters<TrainingSite['draft']['emit']>[2] | undefined,
+  places: Places,
+) {
   if (primitive) site.draft.emit('other', site.work.name, primitive, places);
   return primitive !== undefined;
 }
@@ -413,9 +433,5 @@ function poolGradient(site: TrainingSite, window: Window, from: Place, workspace
   const to = draft.fresh(shapeOf(work.outputs[0]), from.layout, draft.dtype);
   const primitive = draft.dnnl.poolingBackward({ ...window, diffSrc: to.desc, diffDst: from.desc });
   const places = [[argument.diffDst, from] as const, [argument.diffSrc, to] as const];
-  return settled(
-    site,
-    to,
-    apply(site, primitive, workspace ? [...places, [argument.workspace, workspace]] : places),
-  );
+  return settled(site, to, apply(site, primitive, workspace ? [...places, [argument.workspace, workspace]] : places));
 }

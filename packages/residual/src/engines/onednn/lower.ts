@@ -278,8 +278,7 @@ export function isHalfPixel(
 ): boolean {
   const exact = 'sizes' in to || (to.scales[0] * height === result[2] && to.scales[1] * width === result[3]);
   return (
-    exact &&
-    (coordinates === 'half_pixel' || (coordinates === 'pytorch_half_pixel' && result[2] > 1 && result[3] > 1))
+    exact && (coordinates === 'half_pixel' || (coordinates === 'pytorch_half_pixel' && result[2] > 1 && result[3] > 1))
   );
 }
 

@@ -61,8 +61,7 @@ export interface Operand {
 export function operand(site: TrainingSite, id: number, value: number, shape: Shape, as: Desc): Operand {
   const { draft, learning, frozen, nameOf, work } = site;
   const master = learning.get(value);
-  if (master === undefined)
-    return { places: [], constants: [[id, frozen.pack(nameOf(value) as string, shape, as)]] };
+  if (master === undefined) return { places: [], constants: [[id, frozen.pack(nameOf(value) as string, shape, as)]] };
   if (draft.dnnl.areEqual(master.desc, as)) return { places: [[id, master]], constants: [] };
   const packed = draft.room(as);
   copy(draft, `${work.name}, weight`, master, packed);

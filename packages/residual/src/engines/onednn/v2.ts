@@ -150,7 +150,19 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     },
 
     convolution: (attr, { training, algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
-      convolution(attr, training ? numbers.forwardTraining : inference, algorithm, src, weights, bias, dst, strides, dilates, before, after),
+      convolution(
+        attr,
+        training ? numbers.forwardTraining : inference,
+        algorithm,
+        src,
+        weights,
+        bias,
+        dst,
+        strides,
+        dilates,
+        before,
+        after,
+      ),
     innerProduct: (attr, src, weights, bias, dst) => innerProduct(attr, inference, src, weights, bias, dst),
     pooling: (attr, { kind, src, dst, strides, kernel, before, after }) =>
       pooling(attr, inference, kind, src, dst, strides, kernel, before, after),

@@ -127,7 +127,19 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     setReorderScales: (attr, scales, axes) => [mask(attr, id.dst, axes, scales)],
 
     convolution: (attr, { training, algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
-      convolution(training ? numbers.forwardTraining : inference, algorithm, src, weights, bias, dst, strides, dilates, before, after, attr),
+      convolution(
+        training ? numbers.forwardTraining : inference,
+        algorithm,
+        src,
+        weights,
+        bias,
+        dst,
+        strides,
+        dilates,
+        before,
+        after,
+        attr,
+      ),
     innerProduct: (attr, src, weights, bias, dst) => innerProduct(inference, src, weights, bias, dst, attr),
     pooling: (attr, { kind, src, dst, strides, kernel, before, after }) =>
       pooling(inference, kind, src, dst, strides, kernel, dense, before, after, attr),
