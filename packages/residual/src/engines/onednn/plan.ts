@@ -77,6 +77,7 @@ export interface Draft {
   readonly quantisation: Quantisation | undefined;
   /** Numbers of activations that nothing else is said of. */
   readonly dtype: 'f32' | 'bf16';
+  readonly fastMath?: boolean | undefined;
   /** A value as it first came to lie. */
   home(value: number): Place;
   /** The same, or undefined before it is there. */
@@ -119,7 +120,7 @@ export function buildPlan(
   graph: Pick<StepGraph, 'inputs' | 'outputs'>,
   reads: readonly (readonly number[])[],
   shapes: readonly Shape[],
-  options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
+  options: Pick<Draft, 'dtype' | 'fastMath' | 'quantisation'>,
   lower: (draft: Draft, step: number) => void,
 ): Plan {
   /** What the plan holds beside JavaScript's memory; it goes in the opposite order. */
