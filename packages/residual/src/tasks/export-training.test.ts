@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { afterAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
@@ -11,8 +14,10 @@ import { build, type FamilyName, type ResNetOptions } from '../models/resnet.js'
 import { type Tensor, tensor } from '../tensor.js';
 import { pythonJson, shared, temporaryFolder } from '../testing.js';
 import { update } from '../updates/optimizers.js';
+import { convert } from './convert.js';
 import { exportTrainingStep, trainingStepModel } from './export-training.js';
 import { createModel } from './model.js';
+import { save } from './save.js';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
@@ -215,4 +220,21 @@ test.skipIf(!shared)('ONNX’s own checker takes the files: standard operators, 
   }
   expect(files['0.onnx'].inputs).toMatchObject({ input: [6, 3, 12, 12], targets: [6, 3], rate: [1] });
   expect(Object.keys(files['1.onnx'].inputs).filter((name) => name.endsWith('.mask'))).toHaveLength(1);
+});
+
+test('the loop in docs/training-step.md learns', async () => {
+  const root = fileURLToPath(new URL('../../../../', import.meta.url));
+  const [, loop] = readFileSync(join(root, 'docs/training-step.md'), 'utf8').match(/```js\n(.*?)```/s) ?? [];
+  const model = modelOf('resnet20', { classes: 3, size: 12, depths: [1, 1, 1] });
+  await save(model, at('model.residual'));
+  await convert(at('model.residual'), at('loop.onnx'), { trainingStep: true, batch: 4 });
+  await convert(at('model.residual'), at('weights.safetensors'), { dialect: 'residual' });
+  const program = loop.replace('step.onnx', at('loop.onnx')).replace('weights.safetensors', at('weights.safetensors'));
+  const printed = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const losses = printed.trim().split('\n').map(Number);
+  expect(losses).toHaveLength(5);
+  expect(losses[4]).toBeLessThan(losses[0]);
 });
