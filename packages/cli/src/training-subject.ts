@@ -15,7 +15,8 @@ export async function openData({ data, validation, seed }: Begun): Promise<Datas
   const { open } = await import('residual/train');
   if (validation === 'test') {
     const found = await open(data, { seed });
-    if (!found.test) throw new ResidualError('ARGUMENT', `${data}: has no test pictures to judge by (--validation test)`);
+    if (!found.test)
+      throw new ResidualError('ARGUMENT', `${data}: has no test pictures to judge by (--validation test)`);
     return { ...found, validation: found.test };
   }
   return open(data, { ...(validation !== undefined && { validation: someOf(validation) }), seed });
