@@ -97,6 +97,8 @@ const refused = (expected: string, flag: string, received: string) =>
     received,
   });
 
+const precision = oneOf('f32', 'f32-bf16', 'bf16', 'int8');
+
 /** `--json`, the same for every verb that has it. */
 export const json = { help: 'print JSON for programs; errors too, on stderr' } as const satisfies Flag;
 
@@ -141,8 +143,8 @@ export const classifyFlags = {
   },
   precision: {
     value: 'type',
-    help: 'numbers the engine computes with: f32, bf16, or int8 of a quantised model',
-    parse: oneOf('f32', 'bf16', 'int8'),
+    help: 'numbers the engine computes with: f32, bf16, f32-bf16 (kept in f32, multiplied in bf16), or int8 of a quantised model',
+    parse: precision,
   },
   deterministic: { help: 'choose kernels by a fixed table, never by the clock: the same bits in every run' },
   threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
@@ -160,7 +162,6 @@ export const classifyFlags = {
 } as const satisfies Flags;
 
 const engineNames = oneOf('auto', 'onnx', 'onednn', 'reference');
-const precisions = oneOf('f32', 'bf16', 'int8');
 const decodings = oneOf('default', 'pillow');
 
 export const compareFlags = {
@@ -195,8 +196,8 @@ export const benchFlags = {
   },
   precision: {
     value: 'types',
-    help: 'f32, bf16 or int8, or several: f32,int8; f32 when left out',
-    parse: list(precisions),
+    help: 'f32, f32-bf16, bf16 or int8, or several: f32,int8; f32 when left out',
+    parse: list(precision),
   },
   threads: { value: 'n', help: 'threads of each engine; every core when left out', parse: integer(1, 256) },
   rounds: { value: 'n', help: 'turns of each combination', parse: integer(1, 1000), preset: 8 },

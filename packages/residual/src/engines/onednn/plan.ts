@@ -63,6 +63,8 @@ export interface Plan {
   run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
   /** Does the calls of one kind only, on whatever the memory holds: for timings. */
   repeat(kind: InstructionKind): void;
+  /** Bytes of the memory that all values share, scratch memory included. */
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -72,6 +74,7 @@ export interface Draft {
   readonly quantisation: Quantisation | undefined;
   /** Numbers of activations that nothing else is said of. */
   readonly dtype: 'f32' | 'bf16';
+  readonly fastMath?: boolean | undefined;
   /** A value as it first came to lie. */
   home(value: number): Place;
   /** The same, or undefined before it is there. */
@@ -114,7 +117,7 @@ export function buildPlan(
   graph: Pick<StepGraph, 'inputs' | 'outputs'>,
   reads: readonly (readonly number[])[],
   shapes: readonly Shape[],
-  options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
+  options: Pick<Draft, 'dtype' | 'fastMath' | 'quantisation'>,
   lower: (draft: Draft, step: number) => void,
 ): Plan {
   /** What the plan holds beside JavaScript's memory; it goes in the opposite order. */
@@ -366,6 +369,7 @@ function bind(
         from.map(({ name, shape, view }): [string, Tensor] => [name, { dtype: 'float32', shape, data: view.slice() }]),
       );
     },
+    bytes: bytes + scratchBytes,
     repeat(kind) {
       for (const call of calls) if (call.kind === kind) perform(call);
       dnnl.wait();
