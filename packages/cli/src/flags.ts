@@ -276,6 +276,16 @@ export const trainFlags = {
   json,
 } as const satisfies Flags;
 
+export const augmentFlags = {
+  preview: { value: 'file', short: 'o', help: 'contact sheet to write, .png or .jpg', parse: text },
+  augment: { value: 'steps', help: 'steps with their numbers, as "flip, rotate 15"', parse: text },
+  recipe: { value: 'name', help: 'the steps of a recipe, as rsb-a2', parse: text, preset: 'finetune' },
+  size: { value: 'pixels', help: "side of the network's input; that of the recipe, or 224", parse: integer(1, 2048) },
+  seed: { value: 'n', help: 'what is drawn: that of the training', parse: integer(0, 4_294_967_295), preset: 0 },
+  pictures: { value: 'n', help: 'rows of the sheet', parse: integer(1, 100), preset: 8 },
+  epochs: { value: 'n', help: 'columns of the sheet', parse: integer(1, 100), preset: 8 },
+} as const satisfies Flags;
+
 export const summaryFlags = {
   classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
   size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },

@@ -1,5 +1,6 @@
 import type { Context } from './context.js';
 import {
+  augmentFlags,
   benchFlags,
   cacheFlags,
   classifyFlags,
@@ -147,6 +148,18 @@ export const verbs: readonly Verb[] = [
       'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
     ],
     load: () => import('./verbs/compare.js'),
+  }),
+  verb({
+    name: 'augment',
+    args: '<data...>',
+    summary: 'show what a training sees of its pictures, epoch by epoch',
+    flags: augmentFlags,
+    examples: [
+      'residual augment flowers/ --preview sheet.png                    by the recipe finetune',
+      'residual augment flowers/ --preview sheet.png --recipe torchvision-v2',
+      'residual augment photo.jpg --preview sheet.jpg --augment "random-resized-crop 0.3 1, flip, jitter 0.4"',
+    ],
+    load: () => import('./verbs/augment.js'),
   }),
   verb({
     name: 'bench',

@@ -1,6 +1,15 @@
 import type { OpAttributes } from '../../graph/ops.js';
 import type { Shape } from '../../tensor.js';
-import { direct, isWinograd, type Job, jobOf, makeConvolution, sourceLayout, type Variant, weightShape } from './convolve.js';
+import {
+  direct,
+  isWinograd,
+  type Job,
+  jobOf,
+  makeConvolution,
+  sourceLayout,
+  type Variant,
+  weightShape,
+} from './convolve.js';
 import { argument, type Desc, type Dnnl } from './dnnl.js';
 import type { Backward } from './dnnl-training.js';
 import type { Place } from './plan.js';
