@@ -75,7 +75,7 @@ export async function evaluate(model: Model, data: Dataset, options: EvaluateOpt
     examples: mapped,
     kind: outputKind(model.graph, data.labels === 'several' ? 'binaryCrossEntropy' : 'crossEntropy', data.labels),
     only: among === 'data' ? places : undefined,
-    views: seeing.views,
+    views: views === 'one' ? undefined : seeing.views,
     signal,
     each(more, bad) {
       for (const { id, error } of bad) skipped.push({ id, reason: error.message });

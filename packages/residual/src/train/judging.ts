@@ -37,16 +37,17 @@ export async function judgeModel(
     readonly each?: ((count: number, skipped: Batch['skipped']) => void) | undefined;
   },
 ): Promise<Scores> {
-  const { labels, examples, kind, only, views = (images) => [images], signal, each } = options;
+  const { labels, examples, kind, only, views, signal, each } = options;
   // Probabilities are averaged, as He et al. do it; logits of labels that stand each for itself as they are.
-  const judging = judge(labels, { kind: kind === 'logits' ? 'probabilities' : kind, only });
+  const turned = views !== undefined && kind === 'logits';
+  const judging = judge(labels, { kind: turned ? 'probabilities' : kind, only });
   const [{ name }] = model.graph.outputs;
   for await (const { images, targets, indices, skipped } of pictures) {
     const mean = new Float32Array(targets.data.length);
     let seen = 0;
-    for (const view of views(images)) {
+    for (const view of views?.(images) ?? [images]) {
       const { [name]: output } = await model.run(view, [name], { signal });
-      const answers = kind === 'logits' ? probabilities(output.data, labels.length) : output.data;
+      const answers = turned ? probabilities(output.data, labels.length) : output.data;
       seen++;
       for (let i = 0; i < mean.length; i++) mean[i] += (answers[i] - mean[i]) / seen;
     }
