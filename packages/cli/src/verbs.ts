@@ -6,6 +6,7 @@ import {
   classifyFlags,
   compareFlags,
   convertFlags,
+  evaluateFlags,
   type Flags,
   inspectFlags,
   json,
@@ -149,6 +150,20 @@ export const verbs: readonly Verb[] = [
       'residual compare -w resnet50.pth --against recorded.safetensors photo.jpg    what PyTorch or Keras computed',
     ],
     load: () => import('./verbs/compare.js'),
+  }),
+  verb({
+    name: 'evaluate',
+    args: '<data>',
+    summary: 'count how well a model knows pictures: by class, confusion, calibration',
+    flags: evaluateFlags,
+    examples: [
+      'residual evaluate flowers/ -w runs/1                        the best checkpoint of a run',
+      'residual evaluate val/ --model resnet50                     folders named by WordNet id, label or index',
+      'residual evaluate val/ --model resnet50 --truth val.txt     a flat folder',
+      'residual evaluate val/ --model resnet50 --views ten-crop --test-size 288',
+      'residual evaluate val/ -w resnet18.pth --among data --json',
+    ],
+    load: () => import('./verbs/evaluate.js'),
   }),
   verb({
     name: 'augment',
