@@ -6,6 +6,8 @@ export interface Flag {
   readonly short?: string;
   readonly value?: string;
   readonly preset?: string | number;
+  /** It may be given several times: a list. */
+  readonly several?: true;
   readonly parse?: ((text: string, flag: string) => unknown) & {
     /** All that it takes, where these are a few words. */
     readonly words?: readonly string[];
@@ -15,7 +17,11 @@ export interface Flag {
 /** The options of a verb by their name in camel case: `minProbability` is `--min-probability`. */
 export type Flags = Readonly<Record<string, Flag>>;
 
-type ValueOf<F> = F extends { parse: (text: string, flag: string) => infer Value } ? Value : true;
+type ValueOf<F> = F extends { parse: (text: string, flag: string) => infer Value }
+  ? F extends { several: true }
+    ? readonly Value[]
+    : Value
+  : true;
 
 /** What a verb receives for its flags: those with a preset always, the others when they were given. */
 export type OptionsOf<F> = {
@@ -230,6 +236,54 @@ export const quantizeFlags = {
   offline: { help: 'never use the network: published models out of the cache only' },
   acceptLicense: { help: 'accept a licence that forbids commercial use' },
   json,
+} as const satisfies Flags;
+
+export const trainFlags = {
+  model: { value: 'name', short: 'm', help: 'network by name, its weights random: resnet20, resnet18', parse: text },
+  from: {
+    value: 'weights',
+    help: 'begin with these weights: a published or bundled model, a file, a run',
+    parse: text,
+  },
+  recipe: {
+    value: 'name',
+    short: 'r',
+    help: 'recipe, or a .json of your own; with --from finetune, else quick',
+    parse: text,
+  },
+  set: { value: 'name=value', several: true, help: "another value than the recipe's; may be repeated", parse: text },
+  out: { value: 'folder', short: 'o', help: 'folder of the run; the next free number below runs/', parse: text },
+  resume: { value: 'folder', help: 'go on with a run', parse: text },
+  validation: {
+    value: 'share',
+    help: 'judge by this share of the pictures (0.1), by so many, by those in a file of paths, or by test',
+    parse: text,
+  },
+  seed: { value: 'n', help: 'of all that is drawn', parse: integer(0, 2 ** 31 - 1), preset: 0 },
+  size: { value: 'pixels', help: 'build the network for another size, as 64 or 192x256', parse: size },
+  channels: { value: 'n', help: '1 for grey pictures; the first convolution is adapted', parse: integer(1, 3) },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  workers: { value: 'n', help: 'threads that decode and augment; one a core', parse: integer(1, 256) },
+  cache: { value: 'where', help: 'ram: keep decoded pictures in memory', parse: oneOf('ram') },
+  strict: { help: 'stop at a picture that cannot be read; else it is skipped and reported' },
+  saveEvery: { value: 'seconds', help: 'between checkpoints within an epoch', parse: number(0, 1e6), preset: 300 },
+  stopAfter: { value: 'n', help: 'stop, with a checkpoint, after so many updates', parse: integer(1, 1e9) },
+  plan: { help: 'print what the run will do, after a trial of ten steps, and do nothing' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
+  json,
+} as const satisfies Flags;
+
+export const augmentFlags = {
+  preview: { value: 'file', short: 'o', help: 'contact sheet to write, .png or .jpg', parse: text },
+  augment: { value: 'steps', help: 'steps with their numbers, as "flip, rotate 15"', parse: text },
+  recipe: { value: 'name', help: 'the steps of a recipe, as rsb-a2', parse: text, preset: 'finetune' },
+  size: { value: 'pixels', help: "side of the network's input; that of the recipe, or 224", parse: integer(1, 2048) },
+  seed: { value: 'n', help: 'what is drawn: that of the training', parse: integer(0, 4_294_967_295), preset: 0 },
+  pictures: { value: 'n', help: 'rows of the sheet', parse: integer(1, 100), preset: 8 },
+  epochs: { value: 'n', help: 'columns of the sheet', parse: integer(1, 100), preset: 8 },
 } as const satisfies Flags;
 
 export const summaryFlags = {

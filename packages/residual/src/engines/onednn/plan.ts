@@ -63,6 +63,8 @@ export interface Plan {
   run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
   /** Does the calls of one kind only, on whatever the memory holds: for timings. */
   repeat(kind: InstructionKind): void;
+  /** Bytes of the memory that all values share, scratch memory included. */
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -367,6 +369,7 @@ function bind(
         from.map(({ name, shape, view }): [string, Tensor] => [name, { dtype: 'float32', shape, data: view.slice() }]),
       );
     },
+    bytes: bytes + scratchBytes,
     repeat(kind) {
       for (const call of calls) if (call.kind === kind) perform(call);
       dnnl.wait();
