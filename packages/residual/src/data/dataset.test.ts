@@ -253,6 +253,7 @@ describe('manifests', () => {
     const data = await open(write('m.csv', rows.join('\n')));
     expect(data.classes).toEqual([...Array(11).keys()].map(String));
     expect(data.train[10].target).toBe(10);
+    expect(await message(open(write('m.csv', 'p/1.jpg,0')))).toContain('there is one class only, "0"');
   });
 
   test('several labels, and shares', async () => {

@@ -14,6 +14,9 @@ export type { Batch, BatchOptions, Mix } from './dataset.js';
 /** Batches that are made while one is in use. */
 const ahead = 2;
 
+/** When nobody says how many; more are seldom needed beside an engine. */
+const mostThreads = 16;
+
 /** The threads stay for later epochs: starting one takes longer than a batch. */
 const threads: Thread<LoaderApi>[] = [];
 
@@ -43,7 +46,7 @@ export async function* batches(
   examples: readonly Example[],
   options: BatchOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { order, batch, from = 0, signal, workers = availableParallelism() } = options;
+  const { order, batch, from = 0, signal, workers = Math.min(availableParallelism(), mostThreads) } = options;
   check(examples, options);
   const count = Math.ceil(order.length / batch);
   if (from >= count) return;

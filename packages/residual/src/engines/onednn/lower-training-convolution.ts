@@ -1,10 +1,19 @@
 import type { OpAttributes } from '../../graph/ops.js';
 import type { Shape } from '../../tensor.js';
-import { isWinograd, type Job, jobOf, makeConvolution, sourceLayout, type Variant, weightShape } from './convolve.js';
+import {
+  direct,
+  isWinograd,
+  type Job,
+  jobOf,
+  makeConvolution,
+  sourceLayout,
+  type Variant,
+  weightShape,
+} from './convolve.js';
 import { argument, type Desc, type Dnnl } from './dnnl.js';
 import type { Backward } from './dnnl-training.js';
 import type { Place } from './plan.js';
-import { copy, firstFast, type Operand, operand, perChannel, type TrainingSite } from './training-site.js';
+import { copy, fillsBlocks, firstFast, type Operand, operand, perChannel, type TrainingSite } from './training-site.js';
 
 type Attributes = OpAttributes['conv2d'];
 
@@ -12,13 +21,12 @@ type Attributes = OpAttributes['conv2d'];
  * The kernels a training step takes for a convolution, forward and backward, best first: never by the clock, as the same
  * step is to give the same bits.
  */
-export function variantsOf({ major }: Dnnl, job: Job, layout: Variant['layout']): Variant[] {
-  const all: Variant[] = [{ layout, algorithm: 'direct' }];
-  if (layout === 'blocked') {
-    if (major === 2 && isWinograd(job)) all.unshift({ layout, algorithm: 'winograd' });
-    all.push({ layout: 'channelsLast', algorithm: 'direct' });
-  }
-  return all;
+export function variantsOf(dnnl: Dnnl, job: Job, layout: Variant['layout']): Variant[] {
+  const blocked = { layout: 'blocked', algorithm: 'direct' } as const;
+  const isOpen = sourceLayout(job, blocked) === 'plain' || fillsBlocks(dnnl, job.src);
+  if (layout !== 'blocked' || !isOpen || !fillsBlocks(dnnl, job.dst)) return [direct];
+  const isQuicker = dnnl.major === 2 && isWinograd(job);
+  return [...(isQuicker ? [{ ...blocked, algorithm: 'winograd' } as const] : []), blocked, direct];
 }
 
 function jobFor({ draft: { dtype }, work }: TrainingSite, attributes: Attributes, src: Shape, dst: Shape): Job {

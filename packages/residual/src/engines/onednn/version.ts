@@ -56,6 +56,10 @@ export interface Version {
   readonly perPicturePostOps: boolean;
   /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
   readonly sidePadding8: boolean;
+  /** One channel may be read with steps to the right, but not down, by windows of which one fits side by side. */
+  readonly narrowSteps: boolean;
+  /** Binary ops with post-ops may be laid out in blocks that are not full. */
+  readonly paddedBinary: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;
