@@ -6,6 +6,7 @@ import {
   classifyFlags,
   compareFlags,
   convertFlags,
+  evaluateFlags,
   type Flags,
   inspectFlags,
   json,
@@ -14,6 +15,7 @@ import {
   quantizeFlags,
   shells,
   summaryFlags,
+  trainFlags,
 } from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
@@ -120,6 +122,7 @@ export const verbs: readonly Verb[] = [
       'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
       'residual convert resnet50 resnet50.onnx               a published model, to run it anywhere',
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
+      'residual convert resnet18 step.onnx --training-step --batch 32',
     ],
     load: () => import('./verbs/convert.js'),
   }),
@@ -149,6 +152,20 @@ export const verbs: readonly Verb[] = [
     load: () => import('./verbs/compare.js'),
   }),
   verb({
+    name: 'evaluate',
+    args: '<data>',
+    summary: 'count how well a model knows pictures: by class, confusion, calibration',
+    flags: evaluateFlags,
+    examples: [
+      'residual evaluate flowers/ -w runs/1                        the best checkpoint of a run',
+      'residual evaluate val/ --model resnet50                     folders named by WordNet id, label or index',
+      'residual evaluate val/ --model resnet50 --truth val.txt     a flat folder',
+      'residual evaluate val/ --model resnet50 --views ten-crop --test-size 288',
+      'residual evaluate val/ -w resnet18.pth --among data --json',
+    ],
+    load: () => import('./verbs/evaluate.js'),
+  }),
+  verb({
     name: 'augment',
     args: '<data...>',
     summary: 'show what a training sees of its pictures, epoch by epoch',
@@ -172,6 +189,21 @@ export const verbs: readonly Verb[] = [
       'residual bench --model resnext50_32x4d --size 288 --threads 1 --json',
     ],
     load: () => import('./verbs/bench.js'),
+  }),
+  verb({
+    name: 'train',
+    args: '[data]',
+    summary: 'train a network, or fine-tune one, on pictures of your own',
+    flags: trainFlags,
+    examples: [
+      'residual train flowers/ --from resnet18 --validation 0.2    flowers/rose/1.jpg, flowers/tulip/2.jpg …',
+      'residual train flowers/ --from resnet50.pth --set freeze=layer3 --set epochs=5',
+      'residual train flowers/ --from resnet18 --recipe linear-probe    a new classifier in seconds',
+      'residual train cifar/ --model resnet20 --recipe he2015-cifar --set precision=bf16',
+      'residual train cifar/ --model resnet20 --plan               what it will do, and how long it takes',
+      'residual train --resume runs/1',
+    ],
+    load: () => import('./verbs/train.js'),
   }),
   verb({
     name: 'doctor',

@@ -27,6 +27,8 @@ export interface Program {
 export interface BackendOptions extends Omit<CompileOptions, 'weights' | 'outputs'> {
   /** A number of the weights: the same for all networks compiled from them. */
   readonly store?: number;
+  /** For the self-check: one of the engine's `ways`. */
+  readonly way?: string | undefined;
 }
 
 export interface Runtime {
@@ -38,6 +40,8 @@ export interface Runtime {
 
 /** An engine's own half, inside the worker thread. What it is given was checked on the other side. */
 export interface Backend {
+  /** Ways to compute that a network compiled with such options may take: none of them may be wrong. */
+  ways?(options: BackendOptions): readonly string[];
   /** Throws MISSING_PACKAGE, ENGINE when it cannot run here. */
   runtime(options: BackendOptions): Promise<Runtime>;
   compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program>;

@@ -15,13 +15,15 @@ export const engines = {
 /** The fastest engine that runs here: oneDNN where it is found, suits the processor and computes right, else ONNX Runtime. */
 const auto: Engine = {
   name: 'auto',
-  async available() {
-    const best = await engines.onednn.available();
+  async available(options) {
+    const best = await engines.onednn.available(options);
     return best.ok && best.note === undefined ? best : engines.onnx.available();
   },
   async compile(graph, options) {
     // Other devices are ONNX Runtime's.
-    const best = (options.device ?? 'cpu') === 'cpu' ? await engines.onednn.available() : undefined;
+    const { deterministic, precision } = options;
+    const isCpu = (options.device ?? 'cpu') === 'cpu';
+    const best = isCpu ? await engines.onednn.available({ deterministic, precision }) : undefined;
     if (best?.ok && best.note === undefined)
       try {
         return await engines.onednn.compile(graph, options);

@@ -35,7 +35,7 @@ export interface TrainingWorker {
 }
 
 /** The engines' thread's half of every training. */
-export function trainingWorker(backends: Readonly<Partial<Record<EngineName, TrainingBackend>>>): TrainingWorker {
+export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBackend>>): TrainingWorker {
   const learners = new Map<number, Learner>();
   function learnerOf(id: number): Learner {
     const found = learners.get(id);
@@ -45,9 +45,7 @@ export function trainingWorker(backends: Readonly<Partial<Record<EngineName, Tra
   return {
     async start(id, engine, step, weights, options) {
       const { threads, precision, groups, optimizer } = options;
-      const backend = backends[engine];
-      if (backend === undefined) throw new ResidualError('ENGINE', `engine "${engine}" does not train`, { engine });
-      const program = await backend.train(step, weights, {
+      const program = await backends[engine].train(step, weights, {
         threads,
         precision,
         groups: groups.map(({ parameters }) => parameters),

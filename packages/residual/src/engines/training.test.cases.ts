@@ -123,9 +123,21 @@ export function trainable(graph: Graph): Graph {
 export const randomStep = (op: OpName): fc.Arbitrary<TrainingCase> =>
   fc
     .record({ layer: randomLayer(op), seed: fc.integer({ min: 0, max: 1e6 }) })
-    .map(({ layer: { graph, image }, seed }) =>
-      stepOf(trainable(graph), image, { name: op, seed, loss: seed % 2 ? 'crossEntropy' : 'binaryCrossEntropy' }),
-    );
+    .map(({ layer, seed }) => {
+      const graph = trainable(layer.graph);
+      const loss = seed % 2 ? 'crossEntropy' : 'binaryCrossEntropy';
+      return stepOf(graph, layer.image, { name: op, seed, loss, weights: nearIdentity(graph, seed) });
+    })
+    // Of few numbers the variance may be 0, or all but: what is left of them is rounding.
+    .filter(({ step }) => step.measured.every(({ count }) => count >= 8));
+
+/** Weights of which the first convolution hardly mixes: were all its results about alike, a BatchNorm would blow up rounding. */
+function nearIdentity(graph: Graph, seed: number): Weights {
+  const weights = noiseWeights(graph, seed);
+  const { shape, data } = weights.get('first.weight') as Tensor;
+  const near = data.map((x, i) => x / 4 + Number(i % (shape[1] + 1) === 0));
+  return new Map([...weights, ['first.weight', tensor(near, shape)]]);
+}
 
 const small = { width: 8, widthPerGroup: 8, depths: [1, 1], classes: 5 };
 
@@ -238,7 +250,7 @@ export function disagreements(
 ): string[] {
   const isGradient = (name: string) => name.endsWith(gradientName(''));
   const gradients = [...expected].flatMap(([name, one]) => (isGradient(name) ? [Math.sqrt(meanSquare(one))] : []));
-  const least = Math.max(1e-2 * Math.max(...gradients), 1e-4);
+  const least = Math.max(1e-2 * Math.max(...gradients), 1e-3);
   const names = new Set([...expected.keys(), ...received.keys()]);
   return [...names].flatMap((name) => {
     const [a, b] = [received.get(name), expected.get(name)];

@@ -45,10 +45,13 @@ const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backen
 const programs = new Map<number, Program>();
 const checks = new Map<string, Promise<number>>();
 
-/** Checks an engine once on each device, in f32: scales are those of another network. */
-function check(engine: EngineName, { threads, device }: BackendOptions): Promise<number> {
-  const key = `${engine} ${device ?? 'cpu'}`;
-  const begun = checks.get(key) ?? selfCheck(engine, backends[engine], { threads, device });
+/** Checks an engine once on each device and for each set of ways, in f32: scales are those of another network. */
+function check(engine: EngineName, options: BackendOptions): Promise<number> {
+  const { threads, device } = options;
+  const backend: Backend = backends[engine];
+  const ways = backend.ways?.(options) ?? [undefined];
+  const key = `${engine} ${device ?? 'cpu'} ${ways}`;
+  const begun = checks.get(key) ?? selfCheck(engine, backend, ways, { threads, device });
   checks.set(key, begun);
   begun.catch(() => checks.delete(key));
   return begun;

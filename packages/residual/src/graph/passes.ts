@@ -17,16 +17,13 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
   }
   const named = wanted?.map((name) => ({ name, value: findValue(graph, name) })) ?? graph.outputs;
   const outputs = named.map(({ name, value }) => ({ name, value: origin(value) }));
-  const live = new Set(outputs.map((output) => output.value));
-  const kept: Node[] = [];
-  for (const node of nodes.toReversed()) {
-    if (!node.outputs.some((value) => live.has(value))) continue;
-    kept.push(node);
-    for (const value of node.inputs) live.add(value);
-  }
+  const { kept, live } = needed(
+    nodes,
+    outputs.map(({ value }) => value),
+  );
   return {
     ...graph,
-    nodes: kept.reverse(),
+    nodes: kept,
     outputs,
     parameters: graph.parameters.filter((parameter) => live.has(parameter.value)),
     features: Object.fromEntries(
@@ -35,6 +32,21 @@ export function prune(graph: Graph, wanted?: readonly string[]): Graph {
         .filter(([, value]) => live.has(value)),
     ),
   };
+}
+
+/** The nodes that these values depend on, in their order; `live` are those values and all that the nodes read. */
+export function needed<N extends Pick<Node, 'inputs' | 'outputs'>>(
+  nodes: readonly N[],
+  values: readonly number[],
+): { kept: N[]; live: ReadonlySet<number> } {
+  const live = new Set(values);
+  const kept: N[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((value) => live.has(value))) continue;
+    kept.push(node);
+    for (const value of node.inputs) live.add(value);
+  }
+  return { kept: kept.reverse(), live };
 }
 
 /** A graph with its BatchNorms folded, and what is left to do to the weights. */

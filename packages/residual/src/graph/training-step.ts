@@ -10,6 +10,7 @@ import {
   type StepGraph,
   type StepNode,
 } from './graph.js';
+import { needed } from './passes.js';
 
 export type Loss = 'crossEntropy' | 'binaryCrossEntropy';
 
@@ -76,6 +77,7 @@ export function trainingStep(network: Graph, { shape, loss, trains, dropPath = 0
   const learning = new Set(trained.map(({ value }) => value));
   const named = new Map(network.parameters.map((parameter) => [parameter.value, parameter.name]));
   const rates = branchRates(network, dropPath);
+  const logits = logitsOf(network);
 
   const masks: Mask[] = [];
   const inputs: Input[] = [...network.inputs];
@@ -89,7 +91,8 @@ export function trainingStep(network: Graph, { shape, loss, trains, dropPath = 0
     return value;
   }
 
-  for (const node of network.nodes) {
+  // What does not lead to the loss is left out: a softmax at the end, other results.
+  for (const node of needed(network.nodes, [logits]).kept) {
     if (node.op === 'dropout') {
       const factor = mask(`${node.name}.mask`, 'dropout', node.attributes.rate, shapes[node.outputs[0]]);
       nodes.push({ ...node, op: 'mul', inputs: [node.inputs[0], factor], attributes: {} });
@@ -130,7 +133,6 @@ export function trainingStep(network: Graph, { shape, loss, trains, dropPath = 0
     nodes.push(node);
   }
 
-  const logits = logitsOf(network);
   const targets = next++;
   inputs.push({ value: targets, name: 'targets', shape: shapes[logits] });
   const lossValue = next++;

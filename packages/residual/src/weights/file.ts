@@ -37,6 +37,9 @@ function fileError(path: string, error: unknown, known = advice): ResidualError 
   return new ResidualError('FILE', `${path}: ${what}`, { file: path, reason: code }, { cause: error });
 }
 
+/** What kept a file from being written. */
+export const writeError = (path: string, error: unknown): ResidualError => fileError(path, error, writeAdvice);
+
 /** Asked before a file is opened: to open a pipe is to wait for its writer, and a device has no end. */
 function checkOrdinary(stats: Stats): void {
   if (stats.isDirectory()) throw Object.assign(new Error('is a folder'), { code: 'EISDIR' });
@@ -210,7 +213,7 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     await rename(temporary, target);
   } catch (error) {
     if (temporary !== undefined) await rm(temporary, { force: true });
-    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
+    throw error instanceof ResidualError ? error : writeError(path, error);
   }
 }
 
@@ -259,7 +262,7 @@ export async function checkTarget(
         },
       );
   } catch (error) {
-    throw error instanceof ResidualError ? error : fileError(path, error, writeAdvice);
+    throw error instanceof ResidualError ? error : writeError(path, error);
   }
 }
 

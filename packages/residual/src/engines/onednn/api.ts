@@ -132,8 +132,22 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     !version.perPicturePostOps &&
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
+  /** Whether it is a convolution that the library computes wrongly. */
+  function isWrong({ src, weights, dst, stride, padding, ...op }: Convolution): boolean {
+    const isGrouped = weights.shape.length > src.shape.length;
+    const isPaddedAside = padding[0] + padding[2] === 0 && padding[1] + padding[3] > 0;
+    const isNarrow = src.shape[1] === 1 && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
+    return (
+      misread({ ...op, dst }) ||
+      (!version.sidePadding8 && src.dtype === 's8' && isGrouped && isPaddedAside) ||
+      (!version.narrowSteps && isNarrow)
+    );
+  }
+
   const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
     attributesOf(given, { calls, version, md, ...more });
+
+  const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
 
   const operands = ({ src, weights, dst }: Pick<Convolution, 'src' | 'weights' | 'dst'>) => ({ src, weights, dst });
 
@@ -163,11 +177,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
 
     convolution(op) {
       const grouped = op.weights.shape.length > op.src.shape.length;
-      const sides = op.padding[0] + op.padding[2] === 0 && op.padding[1] + op.padding[3] > 0;
-      if (misread(op) || (!version.sidePadding8 && op.src.dtype === 's8' && grouped && sides)) return undefined;
+      if (isWrong(op)) return undefined;
       return make(operands(op), attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
           ...geometry(op),
+          training: op.training ?? false,
           src: md(op.src),
           weights: md(op.weights),
           bias: op.bias ? md(op.bias) : null,
@@ -191,9 +205,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     eltwise: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.eltwiseOp(attr, version.eltwise[kind], md(src), md(dst))),
     binary: (op) =>
-      make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
-        version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
-      ),
+      op.postOps?.length && !version.paddedBinary && hasGaps(op.dst)
+        ? undefined
+        : make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
+            version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
+          ),
     softmax: ({ src, dst, axis, log = false }) =>
       make({ src, dst }, attributes(), (attr) =>
         version.softmax(attr, numbers.softmax[log ? 'log' : 'plain'], md(src), md(dst), axis),
@@ -202,7 +218,6 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
     reorder(op) {
       const made = reorder(op);
-      const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
       if (made === undefined || made.implementation !== version.gaplessCopy) return made;
       if (!hasGaps(op.src) && !hasGaps(op.dst)) return made;
       made.destroy();

@@ -7,6 +7,8 @@ export interface Piece {
   offset: number;
 }
 
+export const newPiece = (bytes: number): Piece => ({ bytes, from: Number.POSITIVE_INFINITY, to: -1, offset: -1 });
+
 /** A cache line, and the widest vector register. */
 const alignment = 64;
 

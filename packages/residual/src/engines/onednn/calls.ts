@@ -113,7 +113,7 @@ export const numbers = {
   backward: 128,
   convolution: { direct: 1, winograd: 2 },
   pooling: { max: 511, 'mean with padding': 767, mean: 1023 },
-  binary: { add: 131056, mul: 131057 },
+  binary: { add: 131056, mul: 131057, greater: 131063 },
   softmax: { plain: 196608, log: 196609 },
   resampling: { nearest: 196592, linear: 196593 },
   reduction: { sum: 196596, mean: 196598 },

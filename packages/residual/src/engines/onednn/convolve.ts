@@ -19,6 +19,8 @@ export interface Job extends Pick<OpAttributes['conv2d'], 'kernel' | 'stride' | 
   /** Numbers of what the destination holds and is added; undefined where nothing is. */
   readonly residual: DataType | undefined;
   readonly relu: boolean;
+  /** Multiplies as bf16 what is kept in f32. */
+  readonly fastMath?: boolean;
   readonly types: { readonly src: DataType; readonly weights: DataType; readonly dst: DataType };
 }
 
@@ -26,7 +28,7 @@ export function jobOf(
   attributes: OpAttributes['conv2d'],
   src: Shape,
   dst: Shape,
-  rest: Pick<Job, 'bias' | 'residual' | 'relu' | 'types'>,
+  rest: Pick<Job, 'bias' | 'residual' | 'relu' | 'types' | 'fastMath'>,
 ): Job {
   const { kernel, stride, dilation, groups } = attributes;
   const padding = resolvePadding(attributes.padding, [src[2], src[3]], kernel, stride, dilation);
@@ -48,6 +50,13 @@ export const isWinograd = ({ kernel, stride, dilation, groups, types, src, dst }
   src[1] % 16 === 0 &&
   dst[1] % 16 === 0;
 
+/** Ways to compute all convolutions of a network alike, each where it is defined: the self-check goes through them. */
+export const ways = {
+  direct: () => direct,
+  blocked: () => ({ layout: 'blocked', algorithm: 'direct' }),
+  winograd: (job) => ({ layout: 'blocked', algorithm: isWinograd(job) ? 'winograd' : 'direct' }),
+} satisfies Record<string, (job: Job) => Variant>;
+
 /** Pictures come row by row, and the blocked kernels read so few channels best that way. */
 export const sourceLayout = ({ src }: Job, { layout }: Variant): Layout =>
   layout === 'blocked' && src[1] < 8 ? 'plain' : layout;
@@ -57,9 +66,9 @@ export function makeConvolution(
   dnnl: Dnnl,
   job: Job,
   variant: Variant,
-  attributes: Attributes = {},
+  attributes: Attributes & Pick<Convolution, 'training'> = {},
 ): Primitive | undefined {
-  const { src, dst, types, stride, dilation, padding, residual, relu } = job;
+  const { src, dst, types, stride, dilation, padding, residual, relu, fastMath } = job;
   return dnnl.convolution({
     src: dnnl.describe(src, types.src, sourceLayout(job, variant)),
     weights: dnnl.describe(weightShape(job), types.weights, 'any'),
@@ -73,6 +82,7 @@ export function makeConvolution(
       ...(residual === undefined ? [] : [{ op: 'sum', dtype: residual } as const]),
       ...(relu ? [{ op: 'relu' } as const] : []),
     ],
+    ...(fastMath && { fastMath }),
     ...attributes,
   });
 }

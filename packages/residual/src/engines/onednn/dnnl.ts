@@ -60,6 +60,8 @@ export interface Convolution extends Attributes {
   /** Zeros: `[top, left, bottom, right]`. */
   readonly padding: readonly [number, number, number, number];
   readonly algorithm: 'direct' | 'winograd';
+  /** Version 2 then leaves the weights of Winograd's algorithm as a gradient of theirs lies; `false` when left out. */
+  readonly training?: boolean;
 }
 
 export interface Pooling {
@@ -179,9 +181,9 @@ export interface Dnnl extends TrainingOps {
   /** Inference form, with mean, variance, scale and shift as arguments, f32 `[C]`. */
   batchNorm(op: { src: Desc; dst: Desc; epsilon: number; relu: boolean }): Primitive | undefined;
   eltwise(op: { src: Desc; dst: Desc; kind: 'relu' | 'sigmoid' }): Primitive | undefined;
-  /** Element by element; `src1` may be 1 where `src` is not. */
+  /** Element by element; `src1` may be 1 where `src` is not. `greater` is 1 where `src` is above `src1`, else 0. */
   binary(
-    op: { src: Desc; src1: Desc; dst: Desc; kind: 'add' | 'mul' } & Pick<Attributes, 'postOps'>,
+    op: { src: Desc; src1: Desc; dst: Desc; kind: 'add' | 'mul' | 'greater' } & Pick<Attributes, 'postOps'>,
   ): Primitive | undefined;
   /** `log`: the softmax's logarithm. */
   softmax(op: { src: Desc; dst: Desc; axis: number; log?: boolean }): Primitive | undefined;

@@ -13,8 +13,8 @@ const largestWeight = 127;
  * memory becomes the block's result.
  */
 export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolean {
-  const { draft, step, shapes, shape, parameters, variant, index } = site;
-  const { dnnl, weights, dtype } = draft;
+  const { draft, weights, step, shapes, shape, parameters, variant, index } = site;
+  const { dnnl, dtype } = draft;
   const [weight, bias] = parameters;
   const input = int8Input(site);
   const result = input && site.scaleOf(step.output);
@@ -26,6 +26,7 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
     residual: undefined,
     relu: step.relu,
     types,
+    ...(draft.fastMath && { fastMath: true }),
   });
 
   const layout = sourceLayout(plain, variant);
@@ -89,7 +90,7 @@ export const int8Input = ({ draft, step, scaleOf }: Site): ActivationScale | und
 
 /** A layer's bias, where it has one, as its primitive wants it. */
 export function biasArgument(
-  { draft, shape }: Site,
+  { draft, weights, shape }: Site,
   bias: string | undefined,
   { biasFactor }: Primitive,
 ): readonly Argument[] {
@@ -98,7 +99,7 @@ export function biasArgument(
   return [
     [
       argument.bias,
-      draft.weights.pack(
+      weights.pack(
         bias,
         [shape[1]],
         perChannel,

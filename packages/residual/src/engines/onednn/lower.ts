@@ -6,11 +6,13 @@ import type { Variant } from './convolve.js';
 import { argument, type DataType, type Layout, type PostOp } from './dnnl.js';
 import type { Step } from './fuse.js';
 import { biasArgument, convolve, int8Input, weightScales } from './lower-convolution.js';
+import type { PackedWeights } from './packed.js';
 import type { Draft, Place } from './plan.js';
 
 /** A step to be put into calls, and what surrounds it. */
 export interface Site {
   readonly draft: Draft;
+  readonly weights: PackedWeights;
   readonly step: Step;
   readonly index: number;
   /** Shapes of the inputs: activations, then parameters. */
@@ -28,7 +30,7 @@ export interface Site {
 type Lowering<K extends OpName> = (site: Site, attributes: OpAttributes[K]) => boolean;
 
 /** Every op in oneDNN's primitives. What the library refuses is computed by `reference`'s loops. */
-const lowerings = {
+export const lowerings = {
   conv2d: (site, attributes) => convolve(site, attributes),
   batchNorm(site, { epsilon }) {
     const { draft, step, shape, parameters } = site;
@@ -38,7 +40,7 @@ const lowerings = {
     const primitive = draft.dnnl.batchNorm({ src: from.desc, dst: to.desc, epsilon, relu: step.relu });
     if (primitive === undefined) return false;
     const perChannel = draft.dnnl.describe([shape[1]], 'f32', 'plain');
-    const [gamma, beta, mean, variance] = parameters.map((name) => draft.weights.pack(name, [shape[1]], perChannel));
+    const [gamma, beta, mean, variance] = parameters.map((name) => site.weights.pack(name, [shape[1]], perChannel));
     draft.emit(
       'other',
       step.name,
@@ -78,7 +80,7 @@ const lowerings = {
     const taps = blurTaps(kernel);
     const filter = taps.flatMap((a) => taps.map((b) => a * b));
     const name = `${step.node.name}.taps`;
-    draft.weights.add(
+    site.weights.add(
       name,
       Float32Array.from({ length: channels * filter.length }, (_, i) => filter[i % filter.length]),
     );
@@ -114,12 +116,7 @@ const lowerings = {
   },
   resize(site, { to, mode, coordinates }) {
     const { draft, step, shapes, shape } = site;
-    const [, , height, width] = shapes[0];
-    // The library's one rule: half-pixel centres, and the ratio of the sizes.
-    const exact = 'sizes' in to || (to.scales[0] * height === shape[2] && to.scales[1] * width === shape[3]);
-    const centres =
-      coordinates === 'half_pixel' || (coordinates === 'pytorch_half_pixel' && shape[2] > 1 && shape[3] > 1);
-    if (mode !== 'bilinear' || !centres || !exact) return false;
+    if (mode !== 'bilinear' || !isHalfPixel(to, coordinates, shapes[0], shape)) return false;
     const from = draft.find(step.node.inputs[0], { layout: pictureLayout(site, 0), dtype: draft.dtype });
     const made = draft.fresh(shape, from.layout, draft.dtype);
     const primitive = draft.dnnl.resampling({ src: from.desc, dst: made.desc, kind: 'linear' });
@@ -189,7 +186,7 @@ const lowerings = {
     const to = draft.fresh(shape, 'plain', 'f32');
     const scales = input && {
       src: input.scale,
-      weights: weightScales(draft.weights.largest(weight)),
+      weights: weightScales(site.weights.largest(weight)),
       dst: 1,
     };
     const primitive = draft.dnnl.innerProduct({
@@ -199,6 +196,7 @@ const lowerings = {
       ...(bias !== undefined && { bias: draft.dnnl.describe([shape[1]], 'f32', 'plain') }),
       dst: to.desc,
       ...(step.relu && { postOps: [{ op: 'relu' }] }),
+      ...(draft.fastMath && { fastMath: true }),
     });
     if (primitive?.weights === undefined) return false;
     draft.emit(
@@ -210,7 +208,7 @@ const lowerings = {
         [argument.dst, to],
       ],
       [
-        [argument.weights, draft.weights.pack(weight, shapes[1], primitive.weights, scales?.weights)],
+        [argument.weights, site.weights.pack(weight, shapes[1], primitive.weights, scales?.weights)],
         ...biasArgument(site, bias, primitive),
       ],
     );
@@ -243,7 +241,7 @@ export function lower(site: Site): void {
 }
 
 /** The step by `reference`'s loops, on plain f32. */
-function plainLoops({ draft, step, shapes, shape, parameters }: Site): void {
+function plainLoops({ draft, weights, step, shapes, shape, parameters }: Site): void {
   const { node, residual, relu } = step;
   const activations = node.inputs.slice(0, node.inputs.length - parameters.length);
   const from = activations.map((value) => draft.find(value, { layout: 'plain', dtype: 'f32' }));
@@ -254,7 +252,7 @@ function plainLoops({ draft, step, shapes, shape, parameters }: Site): void {
   const constants = parameters.map(
     (name, i): Activation => ({
       shape: shapes[from.length + i],
-      data: draft.weights.plain(name),
+      data: weights.plain(name),
     }),
   );
   draft.host(step.name, 'plain loops', [...from, ...(added ? [added] : []), to], (addressOf) => {
@@ -271,6 +269,19 @@ function plainLoops({ draft, step, shapes, shape, parameters }: Site): void {
 }
 
 const pictureSize = ({ shapes }: Site) => [shapes[0][2], shapes[0][3]] as const;
+
+/** Whether pictures are resized by the library's one rule: half-pixel centres, and the ratio of the sizes. */
+export function isHalfPixel(
+  to: OpAttributes['resize']['to'],
+  coordinates: OpAttributes['resize']['coordinates'],
+  [, , height, width]: Shape,
+  result: Shape,
+): boolean {
+  const exact = 'sizes' in to || (to.scales[0] * height === result[2] && to.scales[1] * width === result[3]);
+  return (
+    exact && (coordinates === 'half_pixel' || (coordinates === 'pytorch_half_pixel' && result[2] > 1 && result[3] > 1))
+  );
+}
 
 /** The layout an input lies in already, unless that is the one pictures arrive in. */
 function pictureLayout({ draft, step, shapes }: Site, i: number): Layout {

@@ -1,19 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { inferShapes } from '../../graph/graph.js';
+import { inferShapes, type Parameter } from '../../graph/graph.js';
 import { type OpName, ops } from '../../graph/ops.js';
-import { planFolding, prune } from '../../graph/passes.js';
+import { foldedGraph, planFolding, prune } from '../../graph/passes.js';
 import { build } from '../../models/resnet.js';
 import { tensor } from '../../tensor.js';
 import type { Backend, BackendOptions } from '../backend.js';
-import { difference } from '../check.js';
+import { checkGraph, difference, selfCheck } from '../check.js';
 
 import { engines } from '../index.js';
 import { randomLayer, randomNetwork } from '../random.test.graphs.js';
 import { reference } from '../reference/run.js';
 import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
-import { candidatesOf, compilePlan } from './compile.js';
-import { isWinograd, type Job, type Variant } from './convolve.js';
+import { candidatesOf, compilePlan, kindOf } from './compile.js';
+import { direct, type Job, makeConvolution, type Variant, ways } from './convolve.js';
+import type { Attributes } from './dnnl.js';
 import { fuse } from './fuse.js';
 import { openDnnl } from './library.js';
 import { packWeights } from './packed.js';
@@ -81,11 +82,9 @@ describe('every way to compute a convolution gives the same', () => {
   const folding = planFolding(whole, weights);
   const steps = fuse(folding.graph);
   const variants = {
-    direct: () => ({ layout: 'channelsLast', algorithm: 'direct' }),
-    blocked: () => ({ layout: 'blocked', algorithm: 'direct' }),
-    winograd: (job) => ({ layout: 'blocked', algorithm: job && isWinograd(job) ? 'winograd' : 'direct' }),
+    ...ways,
     mixed: (_, i) => ({ layout: i % 2 ? 'blocked' : 'channelsLast', algorithm: 'direct' }),
-  } satisfies Record<string, (job: Job | undefined, i: number) => Variant>;
+  } satisfies Record<string, (job: Job, i: number) => Variant>;
 
   // Winograd's tiles are other ones for one picture than for many.
   test.each(
@@ -99,13 +98,84 @@ describe('every way to compute a convolution gives the same', () => {
     const jobs = candidatesOf(network).map(({ job }) => job);
     const packed = packWeights(dnnl, { kept: new Map(), users: 0 });
     packed.supply(folding, weights);
-    const plan = compilePlan(dnnl, network, packed, (i) => variantOf(jobs[i], i));
+    const plan = compilePlan(dnnl, network, packed, (i) => {
+      const job = jobs[i];
+      return job ? variantOf(job, i) : direct;
+    });
     const [expected] = Object.values(await run(reference, { graph: whole, image }, 1));
     const [received] = Object.values(plan.run({ [whole.inputs[0].name]: image }));
     if (name === 'winograd')
       expect(plan.kernels.filter(({ implementation }) => implementation.includes('wino')).length).toBe(4);
     expect(plan.kernels.filter(({ implementation }) => implementation.startsWith('ref'))).toEqual([]);
     expect(difference(received, expected)).toBeLessThan(1e-5);
+    plan.dispose();
+    packed.dispose();
+  });
+});
+
+test('the self-check goes through Winograd’s weights, wherever the clock may lead', async () => {
+  const dnnl = openDnnl();
+  expect(onednn.ways?.({})).toEqual(['direct', 'winograd']);
+  expect(onednn.ways?.({ deterministic: true })).toEqual(['direct']);
+  const graph = foldedGraph(checkGraph());
+  const shapes = inferShapes(graph, { image: [2, 3, 13, 11] });
+  const jobs = candidatesOf({ graph, steps: fuse(graph), shapes, dtype: 'f32' }).flatMap(({ job }) => job ?? []);
+  const made = jobs.map((job) => makeConvolution(dnnl, job, ways.winograd(job)));
+  const wino = made.filter((primitive) => primitive?.implementation.includes('wino'));
+  for (const primitive of made) primitive?.destroy();
+  expect(wino.length).toBe(dnnl.major === 2 ? 1 : 0);
+  expect(await selfCheck('onednn', onednn, ['winograd'], {})).toBeLessThan(1e-5);
+  // Close to what 2.6.3 does: one BatchNorm's factors are left out of the weights.
+  const { name, shape } = checkGraph().parameters.findLast(({ role }) => role === 'gamma') as Parameter;
+  const left = tensor(new Float32Array(shape[0]).fill(1), shape);
+  const unscaled: Backend = {
+    ...onednn,
+    compile: (graph, weights, options) =>
+      onednn.compile(graph, options.way === 'winograd' ? new Map([...weights, [name, left]]) : weights, options),
+  };
+  await expect(selfCheck('onednn', unscaled, ['direct', 'winograd'], {})).rejects.toThrow('computes wrong results');
+});
+
+describe('f32-bf16, which version 3 has where there is AMX', () => {
+  const graph = prune(build('resnet20', { depths: [1, 1, 1] }));
+  const weights = noiseWeights(graph);
+
+  test('is never silently f32', async () => {
+    const { major, processor, version } = openDnnl();
+    const compiled = onednn.compile(graph, weights, { precision: 'f32-bf16' });
+    if (major === 3 && processor.amx) return (await compiled).dispose();
+    await expect(compiled).rejects.toMatchObject({
+      code: 'ENGINE',
+      message: expect.stringContaining(`needs oneDNN 3 and a processor with AMX, and this is oneDNN ${version}`),
+    });
+  });
+
+  test('is asked for in every convolution and dense layer, and stays near f32', async () => {
+    const asked: unknown[] = [];
+    const opened = openDnnl();
+    const noting =
+      <Op extends Attributes, Made>(make: (op: Op) => Made) =>
+      (op: Op): Made => {
+        asked.push(op.fastMath);
+        return make(op);
+      };
+    const dnnl = {
+      ...opened,
+      convolution: noting(opened.convolution),
+      innerProduct: noting(opened.innerProduct),
+    };
+    const folding = planFolding(graph, weights);
+    const image = noiseTensor([1, 3, 32, 32], noise(1));
+    const shapes = inferShapes(folding.graph, { [graph.inputs[0].name]: image.shape });
+    const packed = packWeights(dnnl, { kept: new Map(), users: 0 });
+    packed.supply(folding, weights);
+    const network = { graph: folding.graph, steps: fuse(folding.graph), shapes, ...kindOf('f32-bf16') };
+    expect(candidatesOf(network).every(({ job }) => job === undefined || job.fastMath)).toBe(true);
+    const plan = compilePlan(dnnl, network, packed, () => direct);
+    expect(asked).toEqual(Array(8).fill(true));
+    const [expected] = Object.values(await run(reference, { graph, image }, 1));
+    const [received] = Object.values(plan.run({ [graph.inputs[0].name]: image }));
+    expect(difference(received, expected)).toBeLessThan(1e-2);
     plan.dispose();
     packed.dispose();
   });

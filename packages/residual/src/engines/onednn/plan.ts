@@ -1,8 +1,8 @@
 import { ResidualError } from '../../errors.js';
-import type { Graph } from '../../graph/graph.js';
+import type { StepGraph } from '../../graph/graph.js';
 import type { Quantisation } from '../../graph/quantisation.js';
 import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
-import { layOut, type Piece } from './arena.js';
+import { layOut, newPiece, type Piece } from './arena.js';
 import {
   type Argument,
   type Arguments,
@@ -11,10 +11,8 @@ import {
   type Desc,
   type Dnnl,
   type Layout,
-  type Primitive,
+  type Ready,
 } from './dnnl.js';
-import { readBy, type Step } from './fuse.js';
-import type { PackedWeights } from './packed.js';
 
 /** A tensor in a plan's memory: real value = stored number · scale. */
 export interface Place {
@@ -22,7 +20,12 @@ export interface Place {
   readonly layout: Layout;
   readonly scale: number;
   readonly piece: Piece;
+  /** Of memory that is not the plan's own. */
+  readonly address?: bigint;
 }
+
+/** Bytes of scratch memory that all calls share, as it stays in the cache; more is found among the activations. */
+const mostShared = 2 ** 22;
 
 /** What a lowering asks for: layout and numbers; its input as it lies where a field is left out. */
 export interface Wish {
@@ -37,7 +40,7 @@ export type InstructionKind = 'convolution' | 'reorder' | 'other' | 'host';
 interface Instruction {
   readonly kind: InstructionKind;
   readonly name: string;
-  readonly primitive?: Primitive;
+  readonly primitive?: Ready;
   readonly places: readonly (readonly [id: number, place: Place])[];
   readonly constants: readonly Argument[];
   /** What JavaScript does itself, in place of a primitive, once the places have their memory. */
@@ -63,16 +66,18 @@ export interface Plan {
   run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
   /** Does the calls of one kind only, on whatever the memory holds: for timings. */
   repeat(kind: InstructionKind): void;
+  /** Bytes of the memory that all values share, scratch memory included. */
+  readonly bytes: number;
   dispose(): void;
 }
 
 /** A plan in the making. Values are the graph's. */
 export interface Draft {
   readonly dnnl: Dnnl;
-  readonly weights: PackedWeights;
   readonly quantisation: Quantisation | undefined;
   /** Numbers of activations that nothing else is said of. */
   readonly dtype: 'f32' | 'bf16';
+  readonly fastMath?: boolean | undefined;
   /** A value as it first came to lie. */
   home(value: number): Place;
   /** The same, or undefined before it is there. */
@@ -81,6 +86,10 @@ export interface Draft {
   find(value: number, wish: Wish): Place;
   /** New memory for a result. */
   fresh(shape: Shape, layout: Layout, dtype: DataType, scale?: number): Place;
+  /** New memory for what only the library reads. */
+  room(desc: Desc): Place;
+  /** Memory for a result: that of one of `values` which nobody needs after the step at hand, where one lies so; else new. */
+  over(values: readonly number[], step: number, shape: Shape, layout: Layout, dtype: DataType): Place;
   /**
    * The memory of a value that nobody needs after the step at hand, to be written over; a copy where it is needed, or
    * where the step reads it too, as `besides`, while it writes.
@@ -94,7 +103,7 @@ export interface Draft {
   emit(
     kind: InstructionKind,
     name: string,
-    primitive: Primitive,
+    primitive: Ready,
     places: readonly (readonly [id: number, place: Place])[],
     constants?: readonly Argument[],
   ): void;
@@ -103,16 +112,16 @@ export interface Draft {
 
 /**
  * Builds a plan: `lower` emits every step's calls; then memory is shared out by liveness and everything is bound.
+ * @param reads the values that each step reads.
  * @throws ENGINE when the library fails or memory runs out; nothing stays behind then.
  */
 export function buildPlan(
   given: Dnnl,
-  graph: Graph,
-  steps: readonly Step[],
+  graph: Pick<StepGraph, 'inputs' | 'outputs'>,
+  reads: readonly (readonly number[])[],
   shapes: readonly Shape[],
-  weights: PackedWeights,
-  options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
-  lower: (draft: Draft, step: Step, index: number) => void,
+  options: Pick<Draft, 'dtype' | 'fastMath' | 'quantisation'>,
+  lower: (draft: Draft, step: number) => void,
 ): Plan {
   /** What the plan holds beside JavaScript's memory; it goes in the opposite order. */
   const owned: (() => void)[] = [];
@@ -123,10 +132,10 @@ export function buildPlan(
   /** Values that lie in a piece, under whichever shape. */
   const tenants = new Map<Piece, Set<number>>();
   const lastRead = new Map<number, number>();
-  steps.forEach((step, index) => {
-    for (const value of readBy(step)) lastRead.set(value, index);
+  reads.forEach((values, step) => {
+    for (const value of values) lastRead.set(value, step);
   });
-  for (const { value } of graph.outputs) lastRead.set(value, steps.length);
+  for (const { value } of graph.outputs) lastRead.set(value, reads.length);
 
   function use(place: Place): void {
     place.piece.from = Math.min(place.piece.from, instructions.length);
@@ -136,17 +145,26 @@ export function buildPlan(
     tenants.set(piece, (tenants.get(piece) ?? new Set()).add(value));
   }
   const home = (value: number): Place => (places.get(value) as Place[])[0];
+  const isDead = ({ piece }: Place, step: number): boolean =>
+    [...(tenants.get(piece) ?? [])].every((tenant) => (lastRead.get(tenant) ?? -1) <= step);
+  function made(desc: Desc, layout: Layout, scale: number): Place {
+    const piece = newPiece(desc.bytes);
+    pieces.push(piece);
+    return { desc, layout, scale, piece };
+  }
   const draft: Draft = {
     dnnl,
-    weights,
     ...options,
     home,
     known: (value) => places.get(value)?.[0],
-    fresh(shape, layout, dtype, scale = 1) {
+    fresh: (shape, layout, dtype, scale = 1) => made(dnnl.describe(shape, dtype, layout), layout, scale),
+    room: (desc) => made(desc, 'any', 1),
+    over(values, step, shape, layout, dtype) {
       const desc = dnnl.describe(shape, dtype, layout);
-      const piece = { bytes: desc.bytes, from: Number.POSITIVE_INFINITY, to: -1, offset: -1 };
-      pieces.push(piece);
-      return { desc, layout, scale, piece };
+      const found = values
+        .flatMap((value) => places.get(value) ?? [])
+        .find((place) => place.address === undefined && isDead(place, step) && dnnl.areEqual(place.desc, desc));
+      return found ?? draft.fresh(shape, layout, dtype);
     },
     find(value, { layout, dtype, scale }) {
       const first = home(value);
@@ -168,10 +186,7 @@ export function buildPlan(
     },
     overwritable(value, wish, step, besides) {
       const place = draft.find(value, wish);
-      const dead =
-        place.piece !== besides?.piece &&
-        [...(tenants.get(place.piece) ?? [])].every((tenant) => (lastRead.get(tenant) ?? -1) <= step);
-      if (dead) return place;
+      if (place.piece !== besides?.piece && isDead(place, step)) return place;
       const copy = draft.fresh(place.desc.shape, place.layout, place.desc.dtype, place.scale);
       reorder(`value ${value}, kept`, place, copy);
       return copy;
@@ -186,8 +201,11 @@ export function buildPlan(
       inhabit(value, place);
     },
     emit(kind, name, primitive, at, constants = []) {
-      for (const [, place] of at) use(place);
-      instructions.push({ kind, name, primitive, places: at, constants: [...constants, ...primitive.constants] });
+      const { scratchpad: bytes } = primitive;
+      const scratch = bytes > mostShared ? [draft.room(dnnl.describe([bytes], 'u8', 'plain'))] : [];
+      const all = [...at, ...scratch.map((place) => [argument.scratchpad, place] as const)];
+      for (const [, place] of all) use(place);
+      instructions.push({ kind, name, primitive, places: all, constants: [...constants, ...primitive.constants] });
     },
     host(name, by, at, run) {
       for (const place of at) use(place);
@@ -213,9 +231,7 @@ export function buildPlan(
       place.piece.from = 0;
       return { name, place };
     });
-    steps.forEach((step, index) => {
-      lower(draft, step, index);
-    });
+    for (let step = 0; step < reads.length; step++) lower(draft, step);
     const outputs = graph.outputs.map(({ name, value }) => {
       const place = draft.find(value, { layout: 'plain', dtype: 'f32' });
       place.piece.to = Number.POSITIVE_INFINITY;
@@ -231,10 +247,10 @@ export function buildPlan(
 }
 
 /** The same library, but whatever primitive it makes is told: one that was not put to use yet must go, too. */
-function noted(dnnl: Dnnl, tell: (made: Primitive) => void): Dnnl {
+function noted(dnnl: Dnnl, tell: (made: Ready) => void): Dnnl {
   const note =
-    <Op>(make: (op: Op) => Primitive | undefined) =>
-    (op: Op): Primitive | undefined => {
+    <Op, Made extends Ready>(make: (op: Op) => Made | undefined) =>
+    (op: Op): Made | undefined => {
       const made = make(op);
       if (made) tell(made);
       return made;
@@ -250,6 +266,19 @@ function noted(dnnl: Dnnl, tell: (made: Primitive) => void): Dnnl {
     softmax: note(dnnl.softmax),
     resampling: note(dnnl.resampling),
     reorder: note(dnnl.reorder),
+    convolutionBackwardData: note(dnnl.convolutionBackwardData),
+    convolutionBackwardWeights: note(dnnl.convolutionBackwardWeights),
+    innerProductBackwardData: note(dnnl.innerProductBackwardData),
+    innerProductBackwardWeights: note(dnnl.innerProductBackwardWeights),
+    batchNormTraining: note(dnnl.batchNormTraining),
+    batchNormBackward: note(dnnl.batchNormBackward),
+    poolingTraining: note(dnnl.poolingTraining),
+    poolingBackward: note(dnnl.poolingBackward),
+    eltwiseBackward: note(dnnl.eltwiseBackward),
+    softmaxBackward: note(dnnl.softmaxBackward),
+    resamplingBackward: note(dnnl.resamplingBackward),
+    sum: note(dnnl.sum),
+    reduction: note(dnnl.reduction),
   };
 }
 
@@ -259,6 +288,7 @@ function release(owned: readonly (() => void)[]): void {
 
 /** Whether a place lies so: where several layouts are one and the same, any name will do. */
 function isLaid({ layout, desc: { shape } }: Place, wanted: Layout): boolean {
+  if (layout === 'any') return false;
   if (layout === wanted || shape.length !== 4) return true;
   if (layout === 'blocked' || wanted === 'blocked') return false;
   return shape[1] === 1 || (shape[2] === 1 && shape[3] === 1);
@@ -280,7 +310,11 @@ function bind(
 ): Plan {
   const used = pieces.filter((piece) => piece.to >= 0);
   const bytes = layOut(used);
-  const scratchBytes = Math.max(0, ...instructions.map(({ primitive }) => primitive?.scratchpad ?? 0));
+  const shared = ({ primitive }: Instruction): number => {
+    const bytes = primitive?.scratchpad ?? 0;
+    return bytes > mostShared ? 0 : bytes;
+  };
+  const scratchBytes = Math.max(0, ...instructions.map(shared));
   function allocate(bytes: number): bigint {
     const address = dnnl.allocate(bytes);
     owned.push(() => dnnl.free(address));
@@ -302,22 +336,23 @@ function bind(
     ? memory(dnnl.describe([scratchBytes], 'u8', 'plain'), allocate(scratchBytes))
     : undefined;
 
-  const addressOf = ({ piece }: Place): bigint => base + BigInt(piece.offset);
+  const addressOf = ({ piece, address }: Place): bigint => address ?? base + BigInt(piece.offset);
   const descs: Desc[] = [];
   /** One memory object for a layout at an address, however many calls use it. */
   function memoryOf(place: Place): bigint {
     let number = descs.indexOf(place.desc);
     if (number < 0) number = descs.push(place.desc) - 1;
-    const key = `${number} ${place.piece.offset}`;
+    const key = `${number} ${addressOf(place)}`;
     const found = memories.get(key) ?? memory(place.desc, addressOf(place));
     memories.set(key, found);
     return found;
   }
 
-  const calls = instructions.map(({ kind, primitive, places, constants, host }) => {
+  const calls = instructions.map((instruction) => {
+    const { kind, primitive, places, constants, host } = instruction;
     if (primitive === undefined) return { kind, host: () => host?.(addressOf) };
     const list: Argument[] = [...places.map(([id, place]): Argument => [id, memoryOf(place)]), ...constants];
-    if (primitive.scratchpad && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
+    if (shared(instruction) && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
     return { kind, handle: primitive.handle, args: arguments_(list) };
   });
   const floats = (place: Place, length: number) => new Float32Array(dnnl.view(addressOf(place), length * 4), 0, length);
@@ -345,6 +380,7 @@ function bind(
         from.map(({ name, shape, view }): [string, Tensor] => [name, { dtype: 'float32', shape, data: view.slice() }]),
       );
     },
+    bytes: bytes + scratchBytes,
     repeat(kind) {
       for (const call of calls) if (call.kind === kind) perform(call);
       dnnl.wait();

@@ -5,8 +5,8 @@ import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { chooseVariants } from './choose.js';
-import { candidatesOf, compilePlan } from './compile.js';
-import { direct } from './convolve.js';
+import { candidatesOf, compilePlan, kindOf } from './compile.js';
+import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
 import { openDnnl } from './library.js';
@@ -21,6 +21,8 @@ const plansKept = 4;
 
 /** oneDNN by its C API. All of it lives in the worker thread and blocks that. */
 export const onednn: Backend = {
+  // What Winograd's cannot do is computed in blocks.
+  ways: (options) => (isFixed(options) ? ['direct'] : ['direct', 'winograd']),
   async runtime() {
     const dnnl = openDnnl();
     const runtime = `oneDNN ${dnnl.version} (${dnnl.processor.isa})`;
@@ -39,8 +41,20 @@ export const onednn: Backend = {
   },
 };
 
+/** Whether the clock has no say. Kernels of 8 bits are for channels that lie together. */
+const isFixed = ({ deterministic, precision }: BackendOptions): boolean =>
+  deterministic === true || precision === 'int8';
+
 /** @throws ENGINE for numbers that this processor only has slow kernels for, or would compute wrongly with. */
-function checkPrecision({ processor: { isa, bf16, vnni } }: Dnnl, { precision }: BackendOptions): void {
+export function checkPrecision(dnnl: Dnnl, { precision }: BackendOptions): void {
+  const { isa, bf16, vnni, amx } = dnnl.processor;
+  // The library would compute in f32 all the same, and say nothing.
+  if (precision === 'f32-bf16' && !(dnnl.major === 3 && amx))
+    throw new ResidualError(
+      'ENGINE',
+      `precision f32-bf16 needs oneDNN 3 and a processor with AMX, and this is oneDNN ${dnnl.version} (${isa}); use f32${bf16 ? ' or bf16' : ''}`,
+      { precision },
+    );
   if (precision === 'bf16' && !bf16)
     throw new ResidualError(
       'ENGINE',
@@ -149,17 +163,21 @@ function makePlan(
   steps: readonly Step[],
   shapes: readonly Shape[],
   packed: PackedWeights,
-  { precision = 'f32', quantisation, deterministic = false }: BackendOptions,
+  options: BackendOptions,
   threads: number,
 ): Plan {
-  const dtype = precision === 'bf16' ? 'bf16' : 'f32';
-  const network = { graph, steps, shapes, dtype, quantisation } as const;
-  // Kernels of 8 bits are for channels that lie together.
-  if (deterministic || precision === 'int8') return compilePlan(dnnl, network, packed, () => direct);
+  const { precision, quantisation, way } = options;
+  const network = { graph, steps, shapes, quantisation, ...kindOf(precision) };
+  if (isFixed(options)) return compilePlan(dnnl, network, packed, () => direct);
+  const candidates = candidatesOf(network);
+  if (way) {
+    const variants = candidates.map(({ job }) => (job ? ways[way as keyof typeof ways](job) : direct));
+    return compilePlan(dnnl, network, packed, (step) => variants[step]);
+  }
   const { measured, save } = timesOf(dnnl, threads);
   const timings = measureTimings(dnnl, measured);
   try {
-    const variants = chooseVariants(dnnl, candidatesOf(network), shapes, timings);
+    const variants = chooseVariants(dnnl, candidates, shapes, timings);
     save();
     return compilePlan(dnnl, network, packed, (step) => variants[step]);
   } finally {

@@ -2,17 +2,18 @@ import { expect, test } from 'vitest';
 import { foldedGraph, prune } from '../../graph/passes.js';
 import { build, family } from '../../models/resnet.js';
 import { sketch } from '../sketch.js';
-import { isWinograd, type Job, makeConvolution, type Variant } from './convolve.js';
+import { direct, type Job, makeConvolution, type Variant, ways } from './convolve.js';
 import { dnnl, withLibrary } from './dnnl.test.helper.js';
 import { slowLayers } from './slow.js';
 
 /** Where the clock may lead: as far from channels-last as there are fast kernels. */
 function blocked(job: Job): Variant {
-  if (dnnl.major === 2 && isWinograd(job)) return { layout: 'blocked', algorithm: 'winograd' };
-  const variant = { layout: 'blocked', algorithm: 'direct' } as const;
-  const primitive = makeConvolution(dnnl, job, variant);
-  primitive?.destroy();
-  return primitive?.implementation.startsWith('ref') === false ? variant : { ...variant, layout: 'channelsLast' };
+  const isFast = (variant: Variant): boolean => {
+    const primitive = makeConvolution(dnnl, job, variant);
+    primitive?.destroy();
+    return primitive?.implementation.startsWith('ref') === false;
+  };
+  return [ways.winograd(job), ways.blocked()].find(isFast) ?? direct;
 }
 
 withLibrary('every layer of the family has a fast kernel, at the size it is built for', () => {

@@ -75,6 +75,8 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     // 2.6.3 takes the first picture's for all of them in its convolutions by matrix products, channels-last.
     perPicturePostOps: false,
     sidePadding8: true,
+    narrowSteps: true,
+    paddedBinary: false,
     gaplessCopy: undefined,
     tags: {
       any: 1,
@@ -148,8 +150,20 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
       return [];
     },
 
-    convolution: (attr, { algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
-      convolution(attr, inference, algorithm, src, weights, bias, dst, strides, dilates, before, after),
+    convolution: (attr, { training, algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
+      convolution(
+        attr,
+        training ? numbers.forwardTraining : inference,
+        algorithm,
+        src,
+        weights,
+        bias,
+        dst,
+        strides,
+        dilates,
+        before,
+        after,
+      ),
     innerProduct: (attr, src, weights, bias, dst) => innerProduct(attr, inference, src, weights, bias, dst),
     pooling: (attr, { kind, src, dst, strides, kernel, before, after }) =>
       pooling(attr, inference, kind, src, dst, strides, kernel, before, after),

@@ -67,6 +67,9 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: true,
     // 3.7.2 leaves the correction for signed sources out of the padded columns.
     sidePadding8: false,
+    // 3.7.2 and 3.12.1 leave rows of the result as they find them.
+    narrowSteps: false,
+    paddedBinary: true,
     // 3.7.2 copies parts that have the same strides as if all between their numbers were theirs; 3.12.1 no longer does.
     gaplessCopy: 'jit_direct_copy:uni',
     tags: {
@@ -125,8 +128,20 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     },
     setReorderScales: (attr, scales, axes) => [mask(attr, id.dst, axes, scales)],
 
-    convolution: (attr, { algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
-      convolution(inference, algorithm, src, weights, bias, dst, strides, dilates, before, after, attr),
+    convolution: (attr, { training, algorithm, src, weights, bias, dst, strides, dilates, before, after }) =>
+      convolution(
+        training ? numbers.forwardTraining : inference,
+        algorithm,
+        src,
+        weights,
+        bias,
+        dst,
+        strides,
+        dilates,
+        before,
+        after,
+        attr,
+      ),
     innerProduct: (attr, src, weights, bias, dst) => innerProduct(inference, src, weights, bias, dst, attr),
     pooling: (attr, { kind, src, dst, strides, kernel, before, after }) =>
       pooling(inference, kind, src, dst, strides, kernel, dense, before, after, attr),

@@ -56,6 +56,10 @@ export interface Version {
   readonly perPicturePostOps: boolean;
   /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
   readonly sidePadding8: boolean;
+  /** One channel may be read with steps to the right, but not down, by windows of which one fits side by side. */
+  readonly narrowSteps: boolean;
+  /** Binary ops with post-ops may be laid out in blocks that are not full. */
+  readonly paddedBinary: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;
@@ -78,7 +82,10 @@ export interface Version {
   /** dst = src / scales, one for each index of the axes in `mask`. */
   setReorderScales(attr: bigint, scales: Float32Array, mask: number): ScaledAttributes['runtime'];
 
-  convolution(attr: bigint, op: Geometry & { src: Md; weights: Md; bias: Md | null; dst: Md }): MaybeHandle;
+  convolution(
+    attr: bigint,
+    op: Geometry & { training: boolean; src: Md; weights: Md; bias: Md | null; dst: Md },
+  ): MaybeHandle;
   innerProduct(attr: bigint, src: Md, weights: Md, bias: Md | null, dst: Md): MaybeHandle;
   pooling(attr: bigint, op: Window & { src: Md; dst: Md }): MaybeHandle;
   batchNorm(attr: bigint, src: Md, dst: Md, epsilon: number, flags: number): MaybeHandle;

@@ -20,7 +20,11 @@ export interface OrtSessionOptions {
 }
 
 export interface OrtSession {
-  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+  /** With `fetches`: only those results, each in the tensor that is given for it, or in a new one for null. */
+  run(
+    feeds: Readonly<Record<string, OrtTensor>>,
+    fetches?: Readonly<Record<string, OrtTensor | null>>,
+  ): Promise<Record<string, OrtTensor>>;
   release(): Promise<void>;
 }
 
@@ -36,6 +40,8 @@ export interface OrtRuntime {
   readonly runtime: string;
   /** Why it is not the faster package. */
   readonly note?: string;
+  /** Whether it writes results into tensors that it is given for them. */
+  readonly writesResults: boolean;
   /** Its name of each device it has. */
   readonly providers: ReadonlyMap<string, string>;
 }

@@ -24,7 +24,12 @@ async function load(build: 'webgpu' | 'cpu', threads: number): Promise<OrtRuntim
     ort.env.wasm.numThreads = crossOriginIsolated ? threads : 1;
     const providers = new Map([['cpu', 'wasm']]);
     if ('gpu' in navigator) providers.set('webgpu', 'webgpu');
-    return { ort: ort as unknown as Ort, runtime: `onnxruntime-web ${ort.env.versions.web}`, providers };
+    return {
+      ort: ort as unknown as Ort,
+      runtime: `onnxruntime-web ${ort.env.versions.web}`,
+      writesResults: false,
+      providers,
+    };
   } catch (error) {
     loaded.delete(build);
     throw new ResidualError('MISSING_PACKAGE', `engine "onnx" needs onnxruntime-web: ${(error as Error).message}`);

@@ -50,6 +50,7 @@ async function loadNative(): Promise<OrtRuntime> {
   return {
     ort: ort as unknown as Ort,
     runtime: `onnxruntime-node ${ort.env.versions.node}`,
+    writesResults: true,
     providers: new Map(ort.listSupportedBackends().map(({ name }) => [name, name])),
   };
 }
@@ -61,6 +62,7 @@ async function loadWasm(threads: number): Promise<OrtRuntime> {
   return {
     ort: ort as unknown as Ort,
     runtime: `onnxruntime-web ${ort.env.versions.web} (WebAssembly)`,
+    writesResults: false,
     providers: new Map([['cpu', 'wasm']]),
   };
 }

@@ -4,8 +4,8 @@ import type { Graph } from '../../graph/graph.js';
 import type { Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { lower } from './lower.js';
-import { modelParts } from './model.js';
-import { type OrtRuntime, type OrtSession, quiet } from './ort.js';
+import { modelParts, type OnnxModel } from './model.js';
+import { type OrtRuntime, type OrtSession, type OrtSessionOptions, quiet } from './ort.js';
 
 /** ONNX Runtime. Its `create` and `run` block the thread that calls them: this half lives in the worker thread. */
 export const onnx: Backend = {
@@ -18,7 +18,8 @@ export const onnx: Backend = {
 
 async function compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program> {
   const found = await loadRuntime(options);
-  const session = await createSession(found, graph, weights, options);
+  // BatchNorm is left to ONNX Runtime, which folds it as it reads the weights: they need no second copy here.
+  const session = await createSession(found, lower(graph, weights, options.quantisation), options);
   const { Tensor: OrtTensor } = found.ort;
 
   return {
@@ -43,11 +44,15 @@ async function compile(graph: Graph, weights: Weights, options: BackendOptions):
   };
 }
 
-async function createSession(
+/**
+ * A session of ONNX Runtime for a model.
+ * @throws ENGINE
+ */
+export async function createSession(
   { ort, providers, runtime }: OrtRuntime,
-  graph: Graph,
-  weights: Weights,
+  model: OnnxModel,
   { device = 'cpu', threads = processor().cores, quantisation }: BackendOptions,
+  more: Pick<OrtSessionOptions, 'enableMemPattern'> = {},
 ): Promise<OrtSession> {
   const provider = providers.get(device);
   if (provider === undefined)
@@ -56,10 +61,9 @@ async function createSession(
       `${runtime} has no device "${device}" here; it has: ${[...providers.keys()].join(', ')}`,
       { device, devices: [...providers.keys()] },
     );
-  // BatchNorm is left to ONNX Runtime, which folds it as it reads the weights: they need no second copy here.
-  const { graph: model, files } = modelParts(lower(graph, weights, quantisation));
+  const { graph, files } = modelParts(model);
   try {
-    return await ort.InferenceSession.create(model, {
+    return await ort.InferenceSession.create(graph, {
       externalData: files,
       executionProviders: [provider],
       intraOpNumThreads: threads,
@@ -67,12 +71,13 @@ async function createSession(
       // Without VNNI the products of u8 and s8 overflow 16 bits; then, and only then, it takes slower ones of u8 and u8.
       ...(quantisation && { extra: { session: { x64quantprecision: '1' } } }),
       logSeverityLevel: quiet.logSeverityLevel,
+      ...more,
     });
   } catch (error) {
     throw new ResidualError(
       'ENGINE',
       device === 'cpu'
-        ? `${runtime} cannot load ${graph.name}: ${firstLine(error)}`
+        ? `${runtime} cannot load ${model.name}: ${firstLine(error)}`
         : `${runtime} cannot compute on the device "${device}" of this machine (${firstLine(error)}); install what it needs (hardware, driver, libraries), or use the device "cpu"`,
       { device },
     );
@@ -80,10 +85,11 @@ async function createSession(
 }
 
 /** ONNX Runtime takes no shared memory as an input. */
-const unshared = (data: Float32Array): Float32Array => (data.buffer instanceof ArrayBuffer ? data : data.slice());
+export const unshared = (data: Float32Array): Float32Array =>
+  data.buffer instanceof ArrayBuffer ? data : data.slice();
 
 /** What ONNX Runtime has to say, without the place in its source. */
-const firstLine = (error: unknown): string =>
+export const firstLine = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error))
     .split('\n')[0]
     .replace(/\/onnxruntime_src\/.* was false\. /, '');

@@ -1,0 +1,124 @@
+import { loadRuntime } from '#runtime';
+import { ResidualError } from '../../errors.js';
+import { gradientName, type TrainingStep } from '../../graph/training-step.js';
+import { type Shape, sizeOf, type Tensor, type Weights } from '../../tensor.js';
+import type { ProgramOptions, Range, Slice, TrainingBackend, TrainingProgram } from '../training.js';
+import { writeStep } from './lower-training.js';
+import type { OrtTensor } from './ort.js';
+import { createSession, firstLine, unshared } from './session.js';
+
+/**
+ * Training by ONNX Runtime: the step as standard operators, its parameters as inputs, its gradients as results. Flat
+ * arrays hold the parameters as they are, one behind the other.
+ */
+export const onnxTraining: TrainingBackend = { train };
+
+async function train(step: TrainingStep, weights: Weights, options: ProgramOptions): Promise<TrainingProgram> {
+  const { threads, precision = 'f32', groups } = options;
+  if (precision !== 'f32')
+    throw new ResidualError('ENGINE', `engine "onnx" does not train in ${precision}; it has: f32`, { precision });
+  const { graph, trained } = step;
+  const shapes = new Map(trained.map(({ name, shape }): [string, Shape] => [name, shape]));
+  const slices: Slice[] = [];
+  let size = 0;
+  const ranges = groups.map((names): Range => {
+    const from = size;
+    for (const name of names) {
+      const length = sizeOf(shapes.get(name) as Shape);
+      slices.push({ name, offset: size, length });
+      size += length;
+    }
+    return [from, size];
+  });
+  const places = new Map(slices.map((slice) => [slice.name, slice]));
+  const array = () => new Float32Array(size);
+  const part = (of: Float32Array, name: string): Float32Array => {
+    const { offset, length } = places.get(name) as Slice;
+    return of.subarray(offset, offset + length);
+  };
+  const write = (into: Float32Array, name: string, values: Float32Array): void => part(into, name).set(values);
+
+  const found = await loadRuntime({ threads });
+  const to = writeStep(graph, (name) => (shapes.has(name) ? undefined : (weights.get(name) as Tensor)));
+  const model = {
+    name: graph.name,
+    inputs: [
+      ...graph.inputs,
+      ...trained.filter(({ value }) => graph.parameters.some((one) => one.value === value)),
+    ].map(({ value, shape }) => ({ name: to.nameOf(value), shape })),
+    outputs: graph.outputs.map(({ name }) => ({ name })),
+    nodes: to.nodes,
+    initializers: [...to.initializers.values()],
+  };
+  // A pattern of all memory at once is a third larger and no faster.
+  const session = await createSession(found, model, { threads }, { enableMemPattern: false });
+
+  const [parameters, gradients] = [array(), array()];
+  for (const { name } of slices) write(parameters, name, (weights.get(name) as Tensor).data);
+  const { Tensor: OrtTensor } = found.ort;
+  /** Views of a flat array, each under the name that `called` makes of a parameter's. */
+  const views = (of: Float32Array, called: (name: string, value: number) => string): Record<string, OrtTensor> =>
+    Object.fromEntries(
+      trained.map(({ name, shape, value }) => [called(name, value), new OrtTensor('float32', part(of, name), shape)]),
+    );
+  const own = views(parameters, (_, value) => to.nameOf(value));
+  const into = views(gradients, gradientName);
+  const others = graph.outputs.map(({ name }) => name).filter((name) => !Object.hasOwn(into, name));
+  const fetches = { ...Object.fromEntries(others.map((name) => [name, null])), ...into };
+
+  return {
+    slices,
+    ranges,
+    parameters,
+    gradients,
+    async run(inputs) {
+      const given = Object.entries(inputs).map(([name, { data, shape }]) => [
+        name,
+        new OrtTensor('float32', unshared(data), shape),
+      ]);
+      const feeds: Record<string, OrtTensor> = { ...Object.fromEntries(given), ...own };
+      // WebAssembly has memory of its own, and leaves tensors that it is given for results as they were.
+      const results = await (found.writesResults ? session.run(feeds, fetches) : session.run(feeds)).catch(
+        (error: Error) => {
+          throw new ResidualError('ENGINE', `${found.runtime} cannot train ${graph.name}: ${firstLine(error)}`);
+        },
+      );
+      if (!found.writesResults)
+        for (const { name } of slices) write(gradients, name, results[gradientName(name)].data as Float32Array);
+      return Object.fromEntries(
+        others.map((name): [string, Tensor] => {
+          const { data, dims } = results[name];
+          return [name, { dtype: 'float32', shape: [...dims], data: data as Float32Array }];
+        }),
+      );
+    },
+    array,
+    combine: (target, terms, [from, end] = [0, size]) => combine(target, terms, from, end),
+    read: (from, name) => ({
+      dtype: 'float32',
+      shape: shapes.get(name) as Shape,
+      data: part(from, name).slice(),
+    }),
+    write,
+    dispose: () => session.release(),
+  };
+}
+
+/** Sums of one, two and three arrays are most of what updates are: loops that need not look which. */
+function combine(
+  into: Float32Array,
+  terms: readonly (readonly [scale: number, array: Float32Array])[],
+  from: number,
+  end: number,
+): void {
+  const [[a, x], [b, y] = [0, x], [c, z] = [0, x], ...rest] = terms;
+  if (terms.length === 1) for (let i = from; i < end; i++) into[i] = a * x[i];
+  else if (terms.length === 2) for (let i = from; i < end; i++) into[i] = a * x[i] + b * y[i];
+  else if (terms.length === 3) for (let i = from; i < end; i++) into[i] = a * x[i] + b * y[i] + c * z[i];
+  else
+    for (let i = from; i < end; i++) {
+      let sum = a * x[i] + b * y[i] + c * z[i];
+      for (const [scale, { [i]: value }] of rest) sum += scale * value;
+      into[i] = sum;
+    }
+}

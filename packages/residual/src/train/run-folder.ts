@@ -1,0 +1,211 @@
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ResidualError } from '../errors.js';
+import { asRecord } from '../graph/checks.js';
+import { writeError, writeFileAtomic } from '../weights/file.js';
+import type { Recipe } from './settings.js';
+
+/*
+ * A run is a folder: config.json, metrics.jsonl, events.out.tfevents.*, checkpoints/last.safetensors and
+ * best.safetensors, report.html.
+ */
+
+/** What a run was begun with; `config.json`. */
+export interface RunConfig {
+  readonly format: 1;
+  /** The recipe's name or file, where it has one, and every value of it. */
+  readonly name: string;
+  readonly recipe: Recipe;
+  readonly seed: number;
+  readonly model: { readonly name: string; readonly architecture: string; readonly parameters: number };
+  readonly data: {
+    readonly classes: readonly string[];
+    readonly labels: 'one' | 'several' | 'soft';
+    readonly train: number;
+    readonly validation: number;
+  };
+  readonly engine: string;
+  readonly threads: number;
+  /** How to open model and data again, for the program that began the run. */
+  readonly origin: Readonly<Record<string, unknown>>;
+  readonly versions: { readonly residual: string; readonly node: string };
+  readonly begun: string;
+}
+
+/** What was measured of one update. Times are in seconds. */
+export interface StepRow {
+  readonly kind: 'step';
+  /** Counted from 1. */
+  readonly epoch: number;
+  readonly update: number;
+  /** Of the last step. */
+  readonly loss: number;
+  readonly rate: number;
+  /** Where gradients are clipped. */
+  readonly gradientNorm?: number;
+  readonly imagesPerSecond: number;
+  /** Share of the time that the step took; the rest waited for pictures. */
+  readonly busy: number;
+}
+
+/** What was measured of an epoch. */
+export interface EpochRow {
+  readonly kind: 'epoch';
+  readonly epoch: number;
+  readonly update: number;
+  readonly train: { readonly loss: number; readonly top1: number };
+  readonly validation?: {
+    readonly pictures: number;
+    readonly loss: number;
+    readonly top1: number;
+    readonly top5: number;
+    readonly calibration: number;
+  };
+  readonly rate: number;
+  readonly seconds: number;
+  readonly imagesPerSecond: number;
+  readonly busy: number;
+}
+
+/** A picture that could not be read. */
+export interface SkippedRow {
+  readonly kind: 'skipped';
+  readonly epoch: number;
+  readonly update: number;
+  readonly id: string;
+  readonly reason: string;
+}
+
+export type MetricsRow = StepRow | EpochRow | SkippedRow;
+
+const files = {
+  config: 'config.json',
+  metrics: 'metrics.jsonl',
+  last: 'checkpoints/last.safetensors',
+  best: 'checkpoints/best.safetensors',
+  report: 'report.html',
+} as const;
+
+/** Where a file of a run is. */
+export const fileOf = (folder: string, which: keyof typeof files): string => join(folder, files[which]);
+
+/**
+ * Begins a run's folder.
+ * @throws FILE when it cannot be made or written to, or holds something already.
+ */
+export async function createRun(folder: string, config: RunConfig): Promise<void> {
+  try {
+    await mkdir(join(folder, 'checkpoints'), { recursive: true });
+  } catch (error) {
+    throw writeError(folder, error);
+  }
+  const there = readdirSync(folder).filter((name) => name !== 'checkpoints');
+  if (there.length > 0)
+    throw new ResidualError(
+      'FILE',
+      there.includes(files.config)
+        ? `${folder}: a run is there already; go on with it (resume, --resume ${folder}), or name another folder`
+        : `${folder}: the folder is not empty (${there.slice(0, 3).join(', ')}${there.length > 3 ? ', …' : ''}); name another for the run`,
+      { file: folder },
+    );
+  await writeText(fileOf(folder, 'config'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** @throws FILE */
+export const writeText = (path: string, text: string): Promise<void> =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)]);
+
+/** @throws FILE when there is no run, or what it was begun with cannot be read. */
+export async function readConfig(folder: string): Promise<RunConfig> {
+  const path = fileOf(folder, 'config');
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new ResidualError('FILE', `${folder}: ${why}`, { file: path }, { cause });
+  };
+  const text = await readFile(path, 'utf8').catch((error: unknown) =>
+    refuse('is no folder of a run: it has no config.json', error),
+  );
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    refuse('its config.json is no JSON; was it changed by hand?', error);
+  }
+  const config = asRecord(json) ?? refuse('its config.json is no JSON object; was it changed by hand?');
+  if (typeof config.format === 'number' && config.format > 1)
+    refuse(`its config.json is of format ${config.format}, and this version of residual reads 1; install a later one`);
+  if (config.format !== 1 || !asRecord(config.recipe) || !asRecord(config.data) || !asRecord(config.model))
+    refuse('its config.json is that of no run; was it changed by hand?');
+  return config as unknown as RunConfig;
+}
+
+/**
+ * What a run has measured. The last line may be cut off where a process was killed: it is left out.
+ * @throws FILE
+ */
+export async function readMetrics(folder: string): Promise<MetricsRow[]> {
+  const path = fileOf(folder, 'metrics');
+  if (!existsSync(path)) return [];
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new ResidualError('FILE', `${path}: cannot be read (${(cause as Error).message})`, { file: path }, { cause });
+  });
+  return text.split('\n').flatMap((line) => {
+    try {
+      const row = JSON.parse(line) as MetricsRow;
+      return typeof row === 'object' && row !== null && typeof row.kind === 'string' ? [row] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** A file that grows line by line or record by record. */
+export interface Appended {
+  /** @throws FILE when the disk is full. */
+  write(data: string | Uint8Array): void;
+  /** Brings it onto the disk. */
+  flush(): void;
+  close(): void;
+}
+
+/** @throws FILE */
+export function append(path: string): Appended {
+  const tried = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  };
+  const file = tried(() => openSync(path, 'a'));
+  return {
+    write(data) {
+      const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
+      tried(() => {
+        for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+      });
+    },
+    flush: () => tried(() => fsyncSync(file)),
+    close: () => closeSync(file),
+  };
+}
+
+/**
+ * Takes out what was measured after a checkpoint: a resumed run measures it again.
+ * @throws FILE
+ */
+export async function rewindMetrics(folder: string, updates: number): Promise<void> {
+  const rows = (await readMetrics(folder)).filter(({ update }) => update <= updates);
+  await writeText(fileOf(folder, 'metrics'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+
+/** The runs below a folder, and the folder itself when it is one, by name. */
+export function runsBelow(folder: string): string[] {
+  if (existsSync(join(folder, files.config))) return [folder];
+  if (!existsSync(folder))
+    throw new ResidualError('FILE', `${folder}: there is no such folder; check the path`, { file: folder });
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && existsSync(join(folder, entry.name, files.config)))
+    .map(({ name }) => join(folder, name))
+    .sort(new Intl.Collator('en', { numeric: true }).compare);
+}

@@ -1,0 +1,97 @@
+import type { Dataset, Example } from '../data/dataset.js';
+import { ResidualError } from '../errors.js';
+
+/**
+ * Whether data can be learnt from by themselves, whatever the network.
+ * @throws CLASSES for fewer than two classes, two that differ in case alone, and a class without a picture to learn from.
+ */
+export function checkData({ classes, labels, train }: Dataset): void {
+  const refuse = (what: string, details: Record<string, string[]> = {}) => {
+    throw new ResidualError('CLASSES', what, details);
+  };
+  if (train.length === 0) refuse('there is no picture to learn from');
+  const least = labels === 'several' ? 1 : 2;
+  if (classes.length < least)
+    refuse(
+      `there ${classes.length === 1 ? `is one class, "${classes[0]}"` : 'are no classes'}; a network learns to tell at least two apart`,
+    );
+  const byCase = new Map<string, string[]>();
+  for (const name of classes) {
+    const key = name.normalize('NFC').toLowerCase();
+    byCase.set(key, [...(byCase.get(key) ?? []), name]);
+  }
+  const alike = [...byCase.values()].find((names) => names.length > 1);
+  if (alike)
+    refuse(
+      `${alike.map((name) => `"${name}"`).join(' and ')} differ in case alone, and not every file system tells them apart; rename one, or put their pictures together`,
+      { classes: alike },
+    );
+  const counts = countsOf(train, classes.length);
+  const empty = classes.filter((_, index) => counts[index] === 0);
+  if (empty.length > 0)
+    refuse(
+      `${empty
+        .slice(0, 5)
+        .map((name) => `"${name}"`)
+        .join(
+          ', ',
+        )}${empty.length > 5 ? ` and ${empty.length - 5} more` : ''}: no picture to learn the class from; add some, or take the class out`,
+      { classes: empty },
+    );
+}
+
+/** How many pictures show each class; of shares, the largest counts. */
+export function countsOf(examples: readonly Example[], classes: number): Float64Array {
+  const counts = new Float64Array(classes);
+  for (const { target } of examples) {
+    if (typeof target === 'number') counts[target]++;
+    else if (target instanceof Float32Array) counts[target.indexOf(Math.max(...target))]++;
+    else for (const one of target) counts[one]++;
+  }
+  return counts;
+}
+
+/**
+ * Whether a run goes on with the classes it began with.
+ * @throws CLASSES naming what came and what went.
+ */
+export function checkSameClasses(before: readonly string[], now: readonly string[], run: string): void {
+  if (before.length === now.length && before.every((name, i) => name === now[i])) return;
+  const list = (names: readonly string[]) =>
+    `${names
+      .slice(0, 5)
+      .map((name) => `"${name}"`)
+      .join(', ')}${names.length > 5 ? ', …' : ''}`;
+  const came = now.filter((name) => !before.includes(name));
+  const went = before.filter((name) => !now.includes(name));
+  const parts = [
+    ...(came.length > 0 ? [`${list(came)} came`] : []),
+    ...(went.length > 0 ? [`${list(went)} went`] : []),
+    ...(came.length + went.length === 0 ? ['their order is another'] : []),
+  ];
+  throw new ResidualError(
+    'CLASSES',
+    `${run}: the classes are not those the run began with: ${parts.join(', ')}; restore them, or begin a new run from this one's weights: --from ${run}`,
+    { came, went },
+  );
+}
+
+/** Tells data from others by the names and targets of all training pictures: FNV-1a, 64 bits as two of 32. */
+export function fingerprint({ classes, train }: Dataset): string {
+  let [a, b] = [0x811c9dc5, 0x01000193];
+  const add = (text: string) => {
+    for (let i = 0; i < text.length; i++) {
+      a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
+      b = Math.imul(b ^ (text.charCodeAt(i) + i), 0x85ebca6b);
+    }
+    a = Math.imul(a ^ 0xff, 0x01000193);
+    b = Math.imul(b ^ (b >>> 15), 0xc2b2ae35);
+  };
+  for (const name of classes) add(name);
+  for (const { id, target } of train) add(`${nameOf(id)} ${target}`);
+  const hex = (x: number) => (x >>> 0).toString(16).padStart(8, '0');
+  return `${train.length}-${hex(a)}${hex(b)}`;
+}
+
+/** A folder may be moved while a run waits: the last two parts of a path tell a picture. */
+const nameOf = (id: string): string => id.split(/[/\\]/).slice(-2).join('/');

@@ -1,0 +1,128 @@
+import { ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import type { Plan } from '../image/plan.js';
+import { initialise } from '../models/initialise.js';
+import type { ModelRecord } from '../tasks/model.js';
+import { sharedFloats, type Tensor, type Weights } from '../tensor.js';
+
+/** A network with its weights and record: what a run begins with. */
+export interface Student {
+  readonly graph: Graph;
+  readonly weights: Weights;
+  readonly record: ModelRecord;
+}
+
+/** The layer that makes a score of each class. @throws GRAPH when there is none */
+function classifierOf({ nodes, outputs, name }: Graph): { weight: number; bias: number | undefined } {
+  const output = outputs.find((one) => one.name === 'logits' || one.name === 'probabilities');
+  let maker = nodes.find((node) => output && node.outputs.includes(output.value));
+  if (maker?.op === 'softmax') maker = nodes.find((node) => node.outputs.includes(maker?.inputs[0] as number));
+  if (maker?.op !== 'dense')
+    throw new ResidualError(
+      'GRAPH',
+      `${name} has no dense layer that makes a score of each class; build it with one: { classes: 10 }`,
+    );
+  return { weight: maker.inputs[1], bias: maker.inputs[2] };
+}
+
+/**
+ * The same network with a new classifier for so many classes, random by the seed; all else stays.
+ * @throws GRAPH when the network ends in no dense layer.
+ */
+export function withNewHead({ graph, weights, record }: Student, classes: readonly string[], seed: number): Student {
+  const { weight, bias } = classifierOf(graph);
+  const parameters = graph.parameters.map((parameter) => {
+    if (parameter.value !== weight && parameter.value !== bias) return parameter;
+    return { ...parameter, shape: [classes.length, ...parameter.shape.slice(1)] };
+  });
+  const changed: Graph = { ...graph, parameters };
+  const names = new Set(parameters.filter(({ value }) => value === weight || value === bias).map(({ name }) => name));
+  const fresh = initialise(changed, { seed, only: (name) => names.has(name) });
+  return {
+    graph: changed,
+    weights: new Map([...weights, ...fresh]),
+    record: {
+      ...record,
+      ...(record.config && { config: { ...record.config, classes: classes.length } }),
+      classes: classes.map((label) => ({ label })),
+    },
+  };
+}
+
+/**
+ * The first convolution for another number of channels. From three to one its three planes are added up, so that a grey
+ * picture gives what it gave as three equal channels; for any other number the planes are repeated in turn, red, green,
+ * blue, red …, and scaled by the old number over the new one, so that the sums keep their size (timm,
+ * `adapt_input_conv`).
+ * @param weight `[out, in, kh, kw]`
+ */
+export function adaptedConvolution({ shape, data }: Tensor, channels: number): Tensor {
+  const [out, before, height, width] = shape;
+  const plane = height * width;
+  const next = sharedFloats(out * channels * plane);
+  for (let o = 0; o < out; o++)
+    for (let c = 0; c < Math.max(channels, channels === 1 ? before : 0); c++) {
+      const to = (o * channels + (channels === 1 ? 0 : c)) * plane;
+      const from = (o * before + (c % before)) * plane;
+      for (let i = 0; i < plane; i++)
+        next[to + i] += channels === 1 ? data[from + i] : (data[from + i] * before) / channels;
+    }
+  return { dtype: 'float32', shape: [out, channels, height, width], data: next };
+}
+
+/**
+ * The same network for pictures of another number of channels.
+ * @throws GRAPH when the picture goes into something else than one convolution without groups.
+ */
+export function withChannels({ graph, weights, record }: Student, channels: number): Student {
+  const [picture] = graph.inputs;
+  const [, before, ...size] = picture.shape;
+  if (before === channels) return { graph, weights, record };
+  let value = picture.value;
+  let readers = graph.nodes.filter((node) => node.inputs.includes(value));
+  // Zeros around the picture change no channel.
+  while (readers.length === 1 && readers[0].op === 'pad') {
+    [value] = readers[0].outputs;
+    readers = graph.nodes.filter((node) => node.inputs.includes(value));
+  }
+  const [first] = readers;
+  const parameter = graph.parameters.find((one) => one.value === first?.inputs[1]);
+  const tensor = parameter && weights.get(parameter.name);
+  if (readers.length !== 1 || first.op !== 'conv2d' || !parameter || !tensor || parameter.shape[1] !== before)
+    throw new ResidualError(
+      'GRAPH',
+      `${graph.name} takes ${before} channels and does not begin with one convolution over all of them; it cannot be changed to ${channels}`,
+    );
+  const shape = [parameter.shape[0], channels, ...parameter.shape.slice(2)];
+  return {
+    graph: {
+      ...graph,
+      inputs: [{ ...picture, shape: [1, channels, ...size] }, ...graph.inputs.slice(1)],
+      parameters: graph.parameters.map((one) => (one === parameter ? { ...one, shape } : one)),
+    },
+    weights: new Map([...weights, [parameter.name, adaptedConvolution(tensor, channels)]]),
+    record: { ...record, ...(record.config && { config: { ...record.config, channels } }) },
+  };
+}
+
+/**
+ * The preprocessing for tests at another size, or of another share of the picture: short side, then the centre.
+ * Everything that changes values stays.
+ */
+export function testedAt(plan: Plan, [height, width]: readonly [number, number], share: number): Plan {
+  const decode = plan.filter(({ step }) => step === 'decode');
+  const values = plan.filter(
+    ({ step }) => step !== 'decode' && step !== 'resize' && step !== 'resizeShortSide' && step !== 'centerCrop',
+  );
+  const filter = plan.flatMap((step) => ('filter' in step ? [step.filter] : []))[0] ?? 'bilinear';
+  const short = Math.round(Math.max(height, width) / (share || 1));
+  return [
+    ...decode,
+    { step: 'resizeShortSide', size: short, filter },
+    { step: 'centerCrop', height, width },
+    ...values,
+  ];
+}
+
+/** All weights of a network: those that learnt, and those that stayed. */
+export const merged = (before: Weights, learnt: Weights): Weights => new Map([...before, ...learnt]);
