@@ -76,6 +76,7 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: false,
     sidePadding8: true,
     narrowSteps: true,
+    emptyWindows: true,
     paddedBinary: false,
     gaplessCopy: undefined,
     tags: {
