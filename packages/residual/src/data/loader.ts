@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { startThread, type Thread } from '#thread';
 import { aborted, errorFromJSON, ResidualError } from '../errors.js';
+import { decodingOf } from '../image/apply.js';
 import { type Plan, planAt, sizeOfPlan } from '../image/plan.js';
 import { sharedFloats } from '../tensor.js';
 import type { Batch, BatchOptions, Example } from './dataset.js';
@@ -101,7 +102,7 @@ async function makeBatch(examples: readonly Example[], options: BatchOptions, ma
   const start = number * batch;
   const indices = order.slice(start, start + batch);
   const size = shape[0] * shape[1] * shape[2];
-  const memory = options.cache === 'ram' ? memoryFor(examples) : undefined;
+  const memory = options.cache === 'ram' ? memoryFor(examples, decodingOf(plan)) : undefined;
   const part = Math.ceil(indices.length / team.length);
   const shares = await Promise.all(
     team.slice(0, Math.ceil(indices.length / part)).map(async (thread, i) => {
