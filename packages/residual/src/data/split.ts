@@ -35,7 +35,7 @@ export async function splitOff(
   ] as const) {
     if (some === undefined) continue;
     if (changed[part]) {
-      const note = `the data have their own ${part} part, which is kept: ${changed[part].length} pictures`;
+      const note = `the data have their own ${part} part, which is kept (pictures: ${changed[part].length})`;
       changed = { ...changed, notes: [...changed.notes, note] };
       continue;
     }
@@ -92,7 +92,7 @@ async function listed(
   if (lost.length > 0)
     throw new ResidualError(
       'DATA',
-      `${from}: ${lost.length} of its ${paths.length} paths are no pictures of the data set, such as ${lost[0]}; expected paths such as ${byPath.keys().next().value}`,
+      `${from}: of its ${paths.length} paths ${lost.length} lead to no picture of the data set, such as ${lost[0]}; expected paths such as ${byPath.keys().next().value}`,
       { list: from, lost: lost.slice(0, 20) },
     );
   if (aside.size === 0) throw new ResidualError('DATA', `${from}: names no picture`, { list: from });
