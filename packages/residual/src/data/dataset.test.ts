@@ -124,6 +124,7 @@ describe('splits', () => {
     expect(ids(await open(root, { validation: 0.2, seed: 1 }))).toEqual(ids(data));
     expect(ids(await open(root, { validation: 0.2, seed: 2 }))).not.toEqual(ids(data));
     expect(counts(await open(root, { validation: 0.25, test: 0.5 }))).toEqual([15, 5, 20]);
+    expect(counts(await open(root, { test: 4 }))).toEqual([36, undefined, 4]);
   });
 
   test('any share keeps a picture of every class and comes as near as it can', () => {
@@ -166,8 +167,8 @@ describe('splits', () => {
       'DATA the list for test: of its 2 paths 1 lead to no picture of the data set, such as a/300.jpg',
     );
     expect(await message(open(root, { test: join(root, 'no.txt') }))).toContain('FILE');
-    expect(await message(open(root, { validation: 1 }))).toBe(
-      'ARGUMENT expected a share above 0 and below 1, or a list of paths, for validation but received 1',
+    expect(await message(open(root, { validation: 40 }))).toBe(
+      'ARGUMENT expected a share above 0 and below 1, a number of the 40 pictures, or a list of paths for validation but received 40',
     );
     const given = await open(tree('train/a/1.jpg', 'train/b/1.jpg', 'val/a/2.jpg'), { validation: 0.5 });
     expect(counts(given)).toEqual([2, 1, undefined]);
