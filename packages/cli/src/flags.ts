@@ -408,6 +408,8 @@ export const convertFlags = {
     parse: text,
   },
   fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  trainingStep: { help: 'for .onnx: write a step of training, which any ONNX Runtime can run (docs/training-step.md)' },
+  batch: { value: 'n', help: 'pictures in a step of training; 16 when left out', parse: integer(1, 65536) },
   force: { help: 'replace a file that is there' },
   offline: { help: 'never use the network: published models out of the cache only' },
   acceptLicense: { help: 'accept a licence that forbids commercial use' },

@@ -124,6 +124,7 @@ export const verbs: readonly Verb[] = [
       'residual convert resnet50.pth resnet50.residual --preprocess torchvision-v2 --labels classes.txt',
       'residual convert resnet50 resnet50.onnx               a published model, to run it anywhere',
       'residual convert keras-resnet50.residual weights.h5   for model.load_weights in Keras',
+      'residual convert resnet18 step.onnx --training-step --batch 32',
     ],
     load: () => import('./verbs/convert.js'),
   }),

@@ -133,21 +133,22 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
   /** Whether it is a convolution that the library computes wrongly. */
-  function isWrong({ src, weights, dst, stride, padding, ...op }: Convolution): boolean {
+  function isWrong({ src, weights, dst, stride, dilation, padding, ...op }: Convolution): boolean {
     const isGrouped = weights.shape.length > src.shape.length;
     const isPaddedAside = padding[0] + padding[2] === 0 && padding[1] + padding[3] > 0;
     const isNarrow = src.shape[1] === 1 && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
+    const window = dilation[1] * ((weights.shape.at(-1) as number) - 1) + 1;
+    const hasEmptyWindows = Math.max(padding[1], padding[3]) >= window;
     return (
       misread({ ...op, dst }) ||
       (!version.sidePadding8 && src.dtype === 's8' && isGrouped && isPaddedAside) ||
-      (!version.narrowSteps && isNarrow)
+      (!version.narrowSteps && isNarrow) ||
+      (!version.emptyWindows && hasEmptyWindows)
     );
   }
 
   const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
     attributesOf(given, { calls, version, md, ...more });
-
-  const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
 
   const operands = ({ src, weights, dst }: Pick<Convolution, 'src' | 'weights' | 'dst'>) => ({ src, weights, dst });
 
@@ -205,11 +206,9 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     eltwise: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.eltwiseOp(attr, version.eltwise[kind], md(src), md(dst))),
     binary: (op) =>
-      op.postOps?.length && !version.paddedBinary && hasGaps(op.dst)
-        ? undefined
-        : make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
-            version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
-          ),
+      make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
+        version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
+      ),
     softmax: ({ src, dst, axis, log = false }) =>
       make({ src, dst }, attributes(), (attr) =>
         version.softmax(attr, numbers.softmax[log ? 'log' : 'plain'], md(src), md(dst), axis),
@@ -218,6 +217,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
     reorder(op) {
       const made = reorder(op);
+      const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
       if (made === undefined || made.implementation !== version.gaplessCopy) return made;
       if (!hasGaps(op.src) && !hasGaps(op.dst)) return made;
       made.destroy();

@@ -76,7 +76,7 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: false,
     sidePadding8: true,
     narrowSteps: true,
-    paddedBinary: false,
+    emptyWindows: true,
     gaplessCopy: undefined,
     tags: {
       any: 1,

@@ -58,8 +58,8 @@ export interface Version {
   readonly sidePadding8: boolean;
   /** One channel may be read with steps to the right, but not down, by windows of which one fits side by side. */
   readonly narrowSteps: boolean;
-  /** Binary ops with post-ops may be laid out in blocks that are not full. */
-  readonly paddedBinary: boolean;
+  /** Windows may lie wholly in the zeros left or right of a picture. */
+  readonly emptyWindows: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;
