@@ -240,18 +240,25 @@ export function eachWindow(
 /** An index beyond the rim as one within, which does not repeat the rim itself: −1 is 1, `size` is `size − 2`. */
 export const mirrored = (i: number, size: number): number => size - 1 - Math.abs(size - 1 - Math.abs(i));
 
-/** For each pixel of a resized axis the two it is mixed from, and the second one's share. */
+/**
+ * For each pixel of a resized axis the two it is mixed from, and the second one's share. Places are computed in 32 bits,
+ * as ONNX Runtime does (core/providers/cpu/tensor/upsamplebase.h): with a scale such as 0.7 that decides which pixel is
+ * the nearest.
+ */
 export function samples(
   { to, mode, coordinates, nearest }: OpAttributes['resize'],
   axis: 0 | 1,
   size: number,
   resized: number,
 ): { low: number; high: number; share: number }[] {
-  const back = (x: number) => ('sizes' in to ? (x * size) / resized : x / to.scales[axis]);
+  const { fround } = Math;
+  const scale = fround('sizes' in to ? resized / size : to.scales[axis]);
+  const back = (x: number) => fround(x / scale);
+  const halfPixel = (i: number) => fround(back(i + 0.5) - 0.5);
   const source = {
-    half_pixel: (i: number) => back(i + 0.5) - 0.5,
-    pytorch_half_pixel: (i: number) => (resized > 1 ? back(i + 0.5) - 0.5 : 0),
-    align_corners: (i: number) => (resized > 1 ? (i * (size - 1)) / (resized - 1) : 0),
+    half_pixel: halfPixel,
+    pytorch_half_pixel: (i: number) => (resized > 1 ? halfPixel(i) : 0),
+    align_corners: (i: number) => (resized > 1 ? fround((i * (size - 1)) / (resized - 1)) : 0),
     asymmetric: back,
   }[coordinates];
   const round = {
