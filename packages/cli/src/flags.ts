@@ -276,6 +276,51 @@ export const trainFlags = {
   json,
 } as const satisfies Flags;
 
+export const evaluateFlags = {
+  model: { value: 'name', short: 'm', help: 'published or bundled model, or with -w an architecture', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file, or the folder of a run: its best checkpoint', parse: text },
+  part,
+  truth: {
+    value: 'file',
+    help: 'of a flat folder: lines with a picture and its class, or the class alone',
+    parse: text,
+  },
+  on: {
+    value: 'part',
+    help: 'train, validation or test; test when left out, else validation, else all',
+    parse: oneOf('train', 'validation', 'test'),
+  },
+  validation: { value: 'share', help: 'set aside as the run did: a share, or a file of paths', parse: text },
+  seed: { value: 'n', help: 'of that share', parse: integer(0, 2 ** 31 - 1), preset: 0 },
+  views: {
+    value: 'which',
+    help: 'one, flip, or ten-crop: the mean over several looks',
+    parse: oneOf('one', 'flip', 'ten-crop'),
+    preset: 'one',
+  },
+  testSize: {
+    value: 'pixels',
+    help: "side of the network's input, with all sizes in proportion",
+    parse: integer(1, 8192),
+  },
+  among: {
+    value: 'which',
+    help: 'all classes of the model, or those of the data only',
+    parse: oneOf('all', 'data'),
+    preset: 'all',
+  },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  precision: { value: 'type', help: 'f32, bf16, or int8 of a quantised model', parse: precision },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  workers: { value: 'n', help: 'threads that decode; one a core', parse: integer(1, 256) },
+  strict: { help: 'stop at a picture that cannot be read; else it is skipped and reported' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
+  json,
+} as const satisfies Flags;
+
 export const augmentFlags = {
   preview: { value: 'file', short: 'o', help: 'contact sheet to write, .png or .jpg', parse: text },
   augment: { value: 'steps', help: 'steps with their numbers, as "flip, rotate 15"', parse: text },
@@ -332,6 +377,8 @@ export const convertFlags = {
     parse: text,
   },
   fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
+  trainingStep: { help: 'for .onnx: write a step of training, which any ONNX Runtime can run (docs/training-step.md)' },
+  batch: { value: 'n', help: 'pictures in a step of training; 16 when left out', parse: integer(1, 65536) },
   force: { help: 'replace a file that is there' },
   offline: { help: 'never use the network: published models out of the cache only' },
   acceptLicense: { help: 'accept a licence that forbids commercial use' },

@@ -80,6 +80,7 @@ export {
 export { isRecording } from './tasks/compare-recorded.js';
 export { type Converted, type ConvertOptions, convert, spellings } from './tasks/convert.js';
 export { type Exported, type ExportOptions, exportOnnx } from './tasks/export.js';
+export { exportTrainingStep, type TrainingStepOptions } from './tasks/export-training.js';
 export { type Inspection, type InspectOptions, inspect } from './tasks/inspect.js';
 export { classesOf } from './tasks/labels.js';
 export { type LoadOptions, load } from './tasks/load.js';

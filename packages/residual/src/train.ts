@@ -1,4 +1,4 @@
-// What users import as `residual/train` (Node). Every name here is meant for them.
+// What users import to train, in Node: `residual/train`. Every name here is meant for them.
 
 export { tar } from './data/archive.js';
 export { cifar } from './data/cifar.js';
@@ -12,7 +12,14 @@ export { epochOrder, inOrder, type OrderOptions } from './data/order.js';
 export { contactSheet, type SheetOptions } from './data/preview.js';
 export type { Some, SplitOptions } from './data/split.js';
 export { classWeights, countClasses } from './data/targets.js';
-export { type StepResult, startTrainer, type Trainer, type TrainerOptions, type Update } from './engines/trainer.js';
+export {
+  type StepResult,
+  startTrainer,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+  type Update,
+} from './engines/trainer.js';
 export { type Loss, type TrainingStep, trainingStep } from './graph/training-step.js';
 export {
   type Augment,
@@ -23,6 +30,8 @@ export {
   parseAugment,
 } from './image/augment.js';
 export { type RunCheckpoint, readCheckpoint } from './train/checkpoint.js';
+export { type EvaluateOptions, type Evaluation, evaluate } from './train/evaluate.js';
+export { groundTruth } from './train/ground-truth.js';
 export type { StepsDone } from './train/loop.js';
 export { planRun, type RunPlan } from './train/plan.js';
 export { type RecipeInput, type RecipeName, recipes, resolveRecipe } from './train/recipes.js';
@@ -40,4 +49,5 @@ export { type ClassScore, type Judge, judge, type Mistake, type Scores } from '.
 export { parseSettings, type Recipe, type SettingName, settings } from './train/settings.js';
 export { type Run, type RunOptions, resume, type TrainOptions, train } from './train/train.js';
 export { adaptedConvolution } from './train/transfer.js';
+export { type Views, viewNames } from './train/views.js';
 export { type Group, type Optimizer, optimizers } from './updates/optimizers.js';

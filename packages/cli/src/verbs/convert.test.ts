@@ -112,3 +112,34 @@ test.each([
     err: expect.stringContaining(`residual: ${message}`),
   });
 });
+
+test('--training-step writes a step of training, and says where its first weights are to be had', async () => {
+  const { status, out, err } = await residual(
+    'convert',
+    at('source.residual'),
+    at('step.onnx'),
+    '--training-step',
+    '--batch',
+    '4',
+  );
+  expect([status, out]).toEqual([0, expect.stringMatching(/source\.residual → .*step\.onnx {2}onnx, /)]);
+  expect(err).toContain('convert source.residual weights.safetensors --dialect residual');
+  const step = readFileSync(at('step.onnx')).toString('latin1');
+  for (const name of ['targets', 'rate', 'layer1.0.conv1.weight.momentum.new', 'bn1.running_mean.new'])
+    expect(step).toContain(name);
+  expect(step.length).toBeLessThan(2e6);
+  expect(
+    await residual('convert', at('source.residual'), at('weights.safetensors'), '--dialect', 'residual'),
+  ).toMatchObject({ status: 0 });
+  const header = readFileSync(at('weights.safetensors')).subarray(8, 20_000).toString('latin1');
+  for (const name of ['layer1.0.conv1.weight', 'bn1.running_mean']) expect(header).toContain(`"${name}"`);
+  for (const [file, more, message] of [
+    ['step.pth', ['--training-step'], 'a step of training is written as ONNX'],
+    ['other.onnx', ['--training-step', '--fold'], 'leave fold out'],
+    ['other.onnx', ['--batch', '4'], 'batch is for a step of training'],
+  ] as const)
+    expect(await residual('convert', at('source.residual'), at(file), ...more)).toMatchObject({
+      status: 2,
+      err: expect.stringContaining(message),
+    });
+});

@@ -123,10 +123,13 @@ function nextFree(folder: string): string {
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
+/** Epochs of fewer seconds have a line only where they were validated. */
+const brief = 1;
+
 /** One line of what was measured, on stdout: an epoch for people, every row for programs. */
 function tell(row: MetricsRow, json: boolean, note: (text: string) => void): void {
   if (json) process.stdout.write(`${JSON.stringify(row)}\n`);
-  else if (row.kind === 'epoch') process.stdout.write(`${lineOf(row)}\n`);
+  else if (row.kind === 'epoch' && (row.validation || row.seconds >= brief)) process.stdout.write(`${lineOf(row)}\n`);
   else if (row.kind === 'skipped') note(`skipped ${row.reason}`);
 }
 

@@ -10,6 +10,7 @@ import { readSideFiles } from '../weights/side-files.js';
 import { type ContainerName, containers, endingNote, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, cannot, kerasContent, native, spelled } from './contents.js';
 import { exportOnnx } from './export.js';
+import { exportTrainingStep } from './export-training.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
 import type { Network } from './network.js';
 import { type File, type Misread, misread, readAs, readBack, settingsOf } from './read-back.js';
@@ -28,6 +29,10 @@ export interface ConvertOptions
   readonly force?: boolean | undefined;
   /** For ONNX: join each BatchNorm with the convolution before it. */
   readonly fold?: boolean | undefined;
+  /** For ONNX: write a step of the network's training (`exportTrainingStep`) in place of the model. */
+  readonly trainingStep?: boolean | undefined;
+  /** Pictures in a step of training; 16 when left out. */
+  readonly batch?: number | undefined;
   /** Called while a published model is downloaded. */
   readonly onDownload?: HubOptions['onProgress'];
 }
@@ -77,9 +82,11 @@ export async function convert(
 
   if (format === 'onnx') {
     await using model = await load(from, loading(options));
-    const written = await exportOnnx(model, to, options);
     const dropped = model.report?.unexpected ?? [];
-    return { file: to, format, ...written, dropped, notes: model.notes.concat(ending) };
+    const notes = model.notes.concat(ending);
+    if (!options.trainingStep) return { file: to, format, ...(await exportOnnx(model, to, options)), dropped, notes };
+    const written = await exportTrainingStep(model, to, options);
+    return { file: to, format, ...written, dropped, notes: [...notes, withoutNumbers(from)] };
   }
   const content = await throughFile(from, format, options);
   if (options.signal?.aborted) throw aborted();
@@ -301,13 +308,30 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
   return notes;
 }
 
-const loading = ({ to, dialect, force, fold, onProgress, onDownload, ...options }: ConvertOptions): LoadOptions => ({
+/** A step of training holds no weights: where they are to be had. */
+const withoutNumbers = (from: string | URL | Uint8Array | Blob): string =>
+  `the step takes weights as inputs and holds none; to begin with those of ${nameOf(from)}, write them by the names of the inputs: residual convert ${nameOf(from)} weights.safetensors --dialect ${ownSpelling}`;
+
+const loading = ({
+  to,
+  dialect,
+  force,
+  fold,
+  trainingStep,
+  batch,
+  onProgress,
+  onDownload,
+  ...options
+}: ConvertOptions): LoadOptions => ({
   ...options,
   onProgress: onDownload,
 });
 
 /** Options that the format would not obey are refused, not ignored. */
-function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold }: ConvertOptions): void {
+function checkOptions(
+  format: TargetFormat,
+  { labels, preprocess, dialect, fold, trainingStep, batch }: ConvertOptions,
+): void {
   const keeps = format === 'onnx' || containers[format].keepsRecord;
   const refuse = (what: string) => {
     throw new ResidualError('ARGUMENT', what, { format });
@@ -317,6 +341,9 @@ function checkOptions(format: TargetFormat, { labels, preprocess, dialect, fold 
   if (dialect !== undefined && format === 'onnx')
     refuse('an ONNX model has the names of its network; leave dialect out');
   if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
+  if (trainingStep && format !== 'onnx') refuse(`a step of training is written as ONNX; ${format} holds weights alone`);
+  if (trainingStep && fold) refuse('a step of training measures its BatchNorms; leave fold out');
+  if (batch !== undefined && !trainingStep) refuse('batch is for a step of training; other files take any batch');
   if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
 }
 

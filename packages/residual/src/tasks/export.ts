@@ -46,14 +46,18 @@ export function onnxModel(model: Filled, { fold = false }: ExportOptions = {}): 
   const pruned = prune(model.graph);
   const { graph, weights } = fold ? foldBatchNorm(pruned, model.weights) : { graph: pruned, weights: model.weights };
   if (fold) checkWeights({ graph, weights }); // Finite factors may have a product that is too large for float32.
-  const { quantisation } = model.record;
+  return {
+    ...lower(graph, weights, model.record.quantisation),
+    ...declaredShapes(graph),
+    metadata: metadataOf(model),
+  };
+}
+
+/** The texts that go with a model: its record, and its classes for whoever reads no JSON. */
+export function metadataOf(model: Pick<Savable, 'graph' | 'record'>): Record<string, string> {
   const { config: _, graph: __, quantisation: ___, ...record } = recordOf(model);
   const classes = record.classes?.map(({ label }, i) => `${i} ${label}`).join('\n');
-  return {
-    ...lower(graph, weights, quantisation),
-    ...declaredShapes(graph),
-    metadata: { [recordKey]: recordText(record), ...(classes !== undefined && { classes }) },
-  };
+  return { [recordKey]: recordText(record), ...(classes !== undefined && { classes }) };
 }
 
 /**

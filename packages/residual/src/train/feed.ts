@@ -26,7 +26,7 @@ export interface Feed {
   readonly validation?: { readonly examples: readonly Example[]; open(signal?: AbortSignal): AsyncIterable<Batch> };
 }
 
-/** The share of a recipe's batch that is judged together. */
+/** Pictures that are judged together. */
 export const judgedTogether = 64;
 
 /** Pictures, decoded and augmented by the recipe. */
@@ -83,6 +83,6 @@ export const judged = (examples: readonly Example[]) => ({
 });
 
 /** Counts every class as its weight says: the loss is linear in the targets. */
-function weigh(targets: Float32Array, weights: Float32Array): void {
+export function weigh(targets: Float32Array, weights: Float32Array): void {
   for (let i = 0; i < targets.length; i++) targets[i] *= weights[i % weights.length];
 }

@@ -66,6 +66,9 @@ export interface Outcome {
   readonly scores?: Scores;
 }
 
+/** Epochs of fewer seconds share a checkpoint: to bring it onto the disk may take longer than to learn. */
+const shortEpochs = 10;
+
 const noSums: Sums = { loss: 0, right: 0, pictures: 0, steps: 0 };
 
 /** Where a run stands before its first step. */
@@ -139,8 +142,10 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
     const path = fileOf(lesson.folder, which);
     await writeCheckpoint(path, full, progress, recordOf(whole));
     lesson.onSaved?.(path);
-    kept = path;
-    saved = performance.now();
+    if (which === 'last') {
+      kept = path;
+      saved = performance.now();
+    }
     return full;
   }
 
@@ -243,9 +248,12 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
         losses: [...progress.losses, last.validation?.loss ?? last.train.loss].map(finite),
         best: better ? { score, epoch: epoch + 1 } : best,
       };
+      const ends = epoch + 1 === course.epochs;
+      const stop = !ends && stops();
+      const due = performance.now() - saved >= Math.min(lesson.saveEvery, shortEpochs) * 1000;
       if (better) await save(trainer, 'best');
-      await save(trainer, 'last');
-      if (epoch + 1 < course.epochs && stops()) throw stopped(lesson, updates);
+      if (ends || stop || due || kept === undefined) await save(trainer, 'last');
+      if (stop) throw stopped(lesson, updates);
     }
     const learnt = running ? await running.trainer.save() : (from as Learnt);
     return { learnt, progress, ...(last && { last }), ...(scores && { scores }) };

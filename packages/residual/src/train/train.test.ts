@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
+import { evaluate } from './evaluate.js';
 import { fileOf, readConfig, readMetrics } from './run-folder.js';
+import { presets } from './settings.js';
 import { resume, train } from './train.js';
 import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
 
@@ -102,6 +104,42 @@ describe('a run', () => {
       expect([...(weights.get(name)?.data ?? [])]).not.toEqual([...(before.get(name)?.data ?? [])]);
     await train(tinyModel(), tinyData(), { ...options, recipe, out: join(folder, 'through') });
     expect(await bits(join(folder, 'through'))).toEqual(await bits(out));
+  });
+
+  test('features once: the head learns on what the frozen part gives, and the whole is saved', async () => {
+    const folder = scratch();
+    const recipe = {
+      ...presets,
+      epochs: 30,
+      batch: 8,
+      rate: 0.3,
+      freeze: 'avgpool',
+      featuresOnce: true,
+      augment: 'none',
+    };
+    const model = tinyModel();
+    const before = await model.weights();
+    const out = join(folder, 'run');
+    const run = await train(model, tinyData(), { ...options, recipe, out });
+    expect(run.epochs.at(-1)?.validation?.top1).toBe(1);
+    const { weights, optimizer } = await readCheckpoint(fileOf(out, 'last'));
+    expect([...weights.keys()].sort()).toEqual([...before.keys()].sort());
+    expect(weights.get('layer1.0.bn1.running_mean')?.data).toEqual(before.get('layer1.0.bn1.running_mean')?.data);
+    expect([...(optimizer.get('momentum')?.keys() ?? [])].sort()).toEqual(['fc.bias', 'fc.weight']);
+    await using last = await run.last({ engine: 'reference' });
+    expect(await evaluate(last, tinyData(), { part: 'validation' })).toMatchObject({
+      top1: 1,
+      loss: expect.closeTo(run.epochs.at(-1)?.validation?.loss ?? 0, 4),
+    });
+    await refusal(train(model, tinyData(), { ...options, recipe, out: join(folder, 'cut'), most: 40 }));
+    await resume(join(folder, 'cut'), tinyData());
+    expect(await bits(join(folder, 'cut'))).toEqual(await bits(out));
+    const nothing = { ...recipe, freeze: '' };
+    expect(
+      await refusal(train(model, tinyData(), { ...options, recipe: nothing, out: join(folder, 'no') })),
+    ).toMatchObject({
+      code: 'ARGUMENT',
+    });
   });
 
   test('other classes get a new classifier', async () => {

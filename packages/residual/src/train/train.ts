@@ -2,16 +2,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Dataset } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
-import { inferShapes } from '../graph/graph.js';
 import { load } from '../tasks/load.js';
 import type { EngineOptions, Model } from '../tasks/model.js';
 import { outputsOf } from '../tasks/network.js';
 import { sizeOf, type Weights } from '../tensor.js';
 import { type RunCheckpoint, readCheckpoint } from './checkpoint.js';
-import { type Course, courseOf } from './course.js';
-import { type Fetching, pictureFeed } from './feed.js';
+import { courseOf } from './course.js';
+import { featureFeed } from './features-once.js';
+import { type Feed, type Fetching, pictureFeed } from './feed.js';
 import { judgeModel, momentary, outputKind } from './judging.js';
-import { type Lesson, learn, type Outcome, type StepsDone } from './loop.js';
+import { type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
 import {
   append,
@@ -127,7 +127,7 @@ export async function prepare(
   const notes: string[] = [];
   const recipe = fitting(asked, data, notes);
   const student = await studentOf(model, data, recipe, { seed, channels, notes });
-  return { lesson: lessonOf(student, data, recipe, seed, out, options), notes };
+  return { lesson: await lessonOf(student, data, recipe, seed, out, options), notes };
 }
 
 /**
@@ -152,7 +152,7 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     );
   const from = await readCheckpoint(path);
   checkSameClasses(from.progress.classes, data.classes, out);
-  const lesson = lessonOf(await studentFrom(from, path), data, recipe, seed, out, {
+  const lesson = await lessonOf(await studentFrom(from, path), data, recipe, seed, out, {
     ...options,
     threads: options.threads ?? config.threads,
     engine: options.engine ?? (config.engine as EngineOptions['engine']),
@@ -241,51 +241,58 @@ async function studentOf(
   return student;
 }
 
-function lessonOf(
-  student: Student,
+async function lessonOf(
+  whole: Student,
   data: Dataset,
   recipe: Recipe,
   seed: number,
   folder: string,
   options: RunOptions,
-): Lesson {
-  const { graph, record } = student;
-  const channels = graph.inputs[0].shape[1];
+): Promise<Lesson> {
+  const { record } = whole;
+  const channels = whole.graph.inputs[0].shape[1];
   if (channels !== 1 && channels !== 3)
     throw new ResidualError(
       'GRAPH',
-      `${graph.name} takes ${channels} channels, and pictures have 1 or 3; pass channels to adapt it`,
+      `${whole.graph.name} takes ${channels} channels, and pictures have 1 or 3; pass channels to adapt it`,
     );
-  const { workers, cache, strict, saveEvery = 300, signal, most, onStep, onSaved } = options;
-  const feed = pictureFeed(data, recipe, { plan: record.plan, seed, channels, workers, cache, strict });
-  const course: Course = courseOf(recipe, feed.pictures);
+  const { workers, cache, strict, saveEvery = 300, signal, most, onStep, onSaved, onNote } = options;
   const engine: EngineOptions = {
     engine: options.engine,
     threads: options.threads,
     device: options.device,
-    precision: options.precision,
   };
   // What does not fit is told before the folder is made.
-  inferShapes(graph);
+  const phases = recipe.featuresOnce ? [{ epoch: 0, freeze: '' }] : phasesOf(whole.graph, recipe);
+  const course = courseOf(recipe, data.train.length);
+  const fetching = { seed, channels, workers, strict } as const;
+  const { feed, head } = recipe.featuresOnce
+    ? await featureFeed(whole, data, recipe, {
+        ...fetching,
+        engine,
+        signal,
+        onSkipped: (_, reason) => onNote?.(`skipped ${reason}`),
+      })
+    : { feed: pictureFeed(data, recipe, { ...fetching, plan: record.plan, cache }), head: undefined };
+  const student: Student = head ? { ...whole, graph: head } : whole;
+  stepOf(student.graph, recipe, course.batch, phases[0].freeze);
   const { validation } = feed;
+  const kind = outputKind(whole.graph, recipe.loss, data.labels);
   const validate = async (weights: Weights, stop?: AbortSignal) => {
-    const model = momentary(graph, record, weights, engine);
+    const model = momentary(student.graph, record, weights, engine);
     try {
-      return await judgeModel(model, validation?.open(stop) as AsyncIterable<never>, {
-        labels: data.classes,
-        examples: validation?.examples ?? [],
-        kind: outputKind(graph, recipe.loss, data.labels),
-        signal: stop,
-      });
+      const { examples, open } = validation as NonNullable<Feed['validation']>;
+      return await judgeModel(model, open(stop), { labels: data.classes, examples, kind, signal: stop });
     } finally {
       await model.dispose();
     }
   };
   return {
     student,
+    whole,
     recipe,
-    course,
-    phases: phasesOf(graph, recipe),
+    course: head ? courseOf(recipe, feed.pictures) : course,
+    phases,
     seed,
     feed,
     engine,

@@ -150,8 +150,6 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
   const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
     attributesOf(given, { calls, version, md, ...more });
 
-  const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
-
   const operands = ({ src, weights, dst }: Pick<Convolution, 'src' | 'weights' | 'dst'>) => ({ src, weights, dst });
 
   function reorder({ src, dst, scales, axis = [] }: Parameters<Api['reorder']>[0]): Primitive | undefined {
@@ -208,11 +206,9 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     eltwise: ({ src, dst, kind }) =>
       make({ src, dst }, attributes(), (attr) => version.eltwiseOp(attr, version.eltwise[kind], md(src), md(dst))),
     binary: (op) =>
-      op.postOps?.length && !version.paddedBinary && hasGaps(op.dst)
-        ? undefined
-        : make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
-            version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
-          ),
+      make({ src: op.src, dst: op.dst }, attributes(op), (attr) =>
+        version.binary(attr, numbers.binary[op.kind], md(op.src), md(op.src1), md(op.dst)),
+      ),
     softmax: ({ src, dst, axis, log = false }) =>
       make({ src, dst }, attributes(), (attr) =>
         version.softmax(attr, numbers.softmax[log ? 'log' : 'plain'], md(src), md(dst), axis),
@@ -221,6 +217,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
       make({ src, dst }, attributes(), (attr) => version.resampling(attr, numbers.resampling[kind], md(src), md(dst))),
     reorder(op) {
       const made = reorder(op);
+      const hasGaps = ({ shape, dtype, bytes }: Desc): boolean => bytes !== sizeOf(shape) * bytesOf[dtype];
       if (made === undefined || made.implementation !== version.gaplessCopy) return made;
       if (!hasGaps(op.src) && !hasGaps(op.dst)) return made;
       made.destroy();

@@ -107,7 +107,7 @@ export function weightGradient(
   layout: Variant['layout'],
   hasBias: boolean,
 ): { way: Variant; primitive: Backward<'src' | 'diffWeights' | 'diffDst'> } | undefined {
-  return firstFast(variantsOf(dnnl, job, layout), (variant) =>
+  const found = firstFast(variantsOf(dnnl, job, layout), (variant) =>
     dnnl.convolutionBackwardWeights({
       ...geometry(job, variant),
       src: dnnl.describe(job.src, job.types.src, sourceLayout(job, variant)),
@@ -116,6 +116,9 @@ export function weightGradient(
       diffDst: dnnl.describe(job.dst, job.types.dst, variant.layout),
     }),
   );
+  if (found || job.types.src === 'f32') return found;
+  // Some are refused in bf16: pictures narrower than the stride.
+  return weightGradient(dnnl, { ...job, types: { src: 'f32', weights: 'f32', dst: 'f32' } }, layout, hasBias);
 }
 
 export function convolveWeightGradient(site: TrainingSite, attributes: Attributes): boolean {
@@ -125,8 +128,9 @@ export function convolveWeightGradient(site: TrainingSite, attributes: Attribute
   const found = weightGradient(draft.dnnl, job, layout, work.bias !== undefined);
   if (found === undefined) return false;
   const { way, primitive } = found;
-  const src = draft.find(x, { layout: sourceLayout(job, way), dtype: draft.dtype });
-  const from = draft.find(dy, { layout: way.layout, dtype: draft.dtype });
+  const { dtype } = primitive.src;
+  const src = draft.find(x, { layout: sourceLayout(job, way), dtype });
+  const from = draft.find(dy, { layout: way.layout, dtype });
   deliverWeight(site, primitive, [
     [argument.src, src],
     [argument.diffDst, from],

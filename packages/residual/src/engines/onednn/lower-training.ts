@@ -344,19 +344,28 @@ const training = {
     draft.settle(value, to);
     return true;
   },
+  /** As a mean, for which there are fast kernels, times the number of pixels. */
   spatialSum(site) {
     const { draft, work, shapeOf } = site;
     const [value] = work.outputs;
-    const from = draft.find(work.inputs[0], picture(site, shapeOf(work.inputs[0])));
-    const to = draft.fresh(shapeOf(value), from.layout, 'f32');
-    return settled(
-      site,
-      to,
-      apply(site, draft.dnnl.reduction({ src: from.desc, dst: to.desc, kind: 'sum' }), [
-        [argument.src, from],
-        [argument.dst, to],
-      ]),
-    );
+    const shape = shapeOf(work.inputs[0]);
+    const size = [shape[2], shape[3]] as const;
+    const from = draft.find(work.inputs[0], picture(site, shape));
+    const to = draft.fresh(shapeOf(value), from.layout, draft.dtype);
+    const window = { kernel: size, stride: [1, 1], padding: [0, 0, 0, 0], kind: 'mean' } as const;
+    const mean = draft.dnnl.pooling({ ...window, src: from.desc, dst: to.desc });
+    const sum = draft.dnnl.sum({ srcs: [to.desc], scales: [size[0] * size[1]], dst: to.desc });
+    if (mean === undefined || sum === undefined) return false;
+    draft.emit('other', work.name, mean, [
+      [argument.src, from],
+      [argument.dst, to],
+    ]);
+    draft.emit('other', `${work.name}, times pixels`, sum, [
+      [argument.multipleSrc, to],
+      [argument.dst, to],
+    ]);
+    draft.settle(value, to);
+    return true;
   },
   denseInputGradient,
   denseWeightGradient,

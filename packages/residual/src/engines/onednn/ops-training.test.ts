@@ -39,80 +39,81 @@ const loops = (
 const show = (...what: unknown[]) => process.env.SHOW && console.log(...what);
 
 withLibrary('BatchNorm in training', () => {
-  const shape = [3, 32, 5, 6];
   const epsilon = 1e-3;
 
   for (const dtype of floats)
     for (const relu of [false, true])
-      test(`${dtype}${relu ? ', with a ReLU' : ''}: forward, and backward in place`, () => {
-        const [x, dy] = [numbersOf(shape, 1, dtype), numbersOf(shape, 2, dtype)];
-        const [gamma, beta] = [numbersOf([32], 3).map((v) => v + 1.5), numbersOf([32], 4)];
-        const [normal, mean, variance] = loops(
-          'batchNormTraining',
-          [
-            [shape, x],
-            [[32], gamma],
-            [[32], beta],
-          ],
-          [shape, [32], [32]],
-          { epsilon },
-        );
-        const y = Float32Array.from(normal, (v) => (relu ? Math.max(0, v) : v));
-        const passed = relu ? dy.map((v, i) => (normal[i] > 0 ? v : 0)) : dy;
-        const [dx, dGamma, dBeta] = loops(
-          'batchNormGradient',
-          [
-            [shape, passed],
-            [shape, x],
-            [[32], Float32Array.from(mean)],
-            [[32], Float32Array.from(variance)],
-            [[32], gamma],
-          ],
-          [shape, [32], [32]],
-          { epsilon },
-        );
+      for (const channels of [32, 20])
+        test(`${dtype}${relu ? ', with a ReLU' : ''}, ${channels} channels: forward, and backward in place`, () => {
+          const shape = [3, channels, 5, 6];
+          const [x, dy] = [numbersOf(shape, 1, dtype), numbersOf(shape, 2, dtype)];
+          const [gamma, beta] = [numbersOf([channels], 3).map((v) => v + 1.5), numbersOf([channels], 4)];
+          const [normal, mean, variance] = loops(
+            'batchNormTraining',
+            [
+              [shape, x],
+              [[channels], gamma],
+              [[channels], beta],
+            ],
+            [shape, [channels], [channels]],
+            { epsilon },
+          );
+          const y = Float32Array.from(normal, (v) => (relu ? Math.max(0, v) : v));
+          const passed = relu ? dy.map((v, i) => (normal[i] > 0 ? v : 0)) : dy;
+          const [dx, dGamma, dBeta] = loops(
+            'batchNormGradient',
+            [
+              [shape, passed],
+              [shape, x],
+              [[channels], Float32Array.from(mean)],
+              [[channels], Float32Array.from(variance)],
+              [[channels], gamma],
+            ],
+            [shape, [channels], [channels]],
+            { epsilon },
+          );
 
-        for (const layout of layouts) {
-          const desc = dnnl.describe(shape, dtype, layout);
-          const forward = must(dnnl.batchNormTraining({ src: desc, dst: desc, epsilon, relu }));
-          const [dst, means, variances] = [desc, plain([32]), plain([32])].map((of) => place(of));
-          const src = store(desc, x);
-          expect(forward.workspace !== undefined).toBe(relu);
-          const workspace = forward.workspace && place(forward.workspace);
-          const scale = store(plain([32]), gamma);
-          run(forward, [
-            [argument.src, src],
-            [argument.scale, scale],
-            [argument.shift, store(plain([32]), beta)],
-            [argument.dst, dst],
-            [argument.mean, means],
-            [argument.variance, variances],
-            ...(workspace ? [[argument.workspace, workspace] as const] : []),
-          ]);
-          expect(relativeError(fetch(dst), y)).toBeLessThan(bound[dtype]);
-          expect(relativeError(fetch(means), mean)).toBeLessThan(1e-5);
-          expect(relativeError(fetch(variances), variance)).toBeLessThan(1e-5);
+          for (const layout of layouts) {
+            const desc = dnnl.describe(shape, dtype, layout);
+            const forward = must(dnnl.batchNormTraining({ src: desc, dst: desc, epsilon, relu }));
+            const [dst, means, variances] = [desc, plain([channels]), plain([channels])].map((of) => place(of));
+            const src = store(desc, x);
+            expect(forward.workspace !== undefined).toBe(relu);
+            const workspace = forward.workspace && place(forward.workspace);
+            const scale = store(plain([channels]), gamma);
+            run(forward, [
+              [argument.src, src],
+              [argument.scale, scale],
+              [argument.shift, store(plain([channels]), beta)],
+              [argument.dst, dst],
+              [argument.mean, means],
+              [argument.variance, variances],
+              ...(workspace ? [[argument.workspace, workspace] as const] : []),
+            ]);
+            expect(relativeError(fetch(dst), y)).toBeLessThan(bound[dtype]);
+            expect(relativeError(fetch(means), mean)).toBeLessThan(1e-5);
+            expect(relativeError(fetch(variances), variance)).toBeLessThan(1e-5);
 
-          const backward = must(dnnl.batchNormBackward({ src: desc, diffSrc: desc, diffDst: desc, epsilon, relu }));
-          show('bn', dtype, relu, layout, forward.implementation, backward.implementation, forward.workspace);
-          const gradient = store(desc, dy);
-          const [scales, shifts] = [plain([32]), plain([32])].map((of) => place(of));
-          run(backward, [
-            [argument.src, src],
-            [argument.mean, means],
-            [argument.variance, variances],
-            [argument.scale, scale],
-            [argument.diffDst, gradient],
-            ...(workspace ? [[argument.workspace, workspace] as const] : []),
-            [argument.diffSrc, gradient],
-            [argument.diffScale, scales],
-            [argument.diffShift, shifts],
-          ]);
-          expect(relativeError(fetch(gradient), dx)).toBeLessThan(bound[dtype]);
-          expect(relativeError(fetch(scales), dGamma)).toBeLessThan(1e-5);
-          expect(relativeError(fetch(shifts), dBeta)).toBeLessThan(1e-5);
-        }
-      });
+            const backward = must(dnnl.batchNormBackward({ src: desc, diffSrc: desc, diffDst: desc, epsilon, relu }));
+            show('bn', dtype, relu, layout, forward.implementation, backward.implementation, forward.workspace);
+            const gradient = store(desc, dy);
+            const [scales, shifts] = [plain([channels]), plain([channels])].map((of) => place(of));
+            run(backward, [
+              [argument.src, src],
+              [argument.mean, means],
+              [argument.variance, variances],
+              [argument.scale, scale],
+              [argument.diffDst, gradient],
+              ...(workspace ? [[argument.workspace, workspace] as const] : []),
+              [argument.diffSrc, gradient],
+              [argument.diffScale, scales],
+              [argument.diffShift, shifts],
+            ]);
+            expect(relativeError(fetch(gradient), dx)).toBeLessThan(bound[dtype]);
+            expect(relativeError(fetch(scales), dGamma)).toBeLessThan(1e-5);
+            expect(relativeError(fetch(shifts), dBeta)).toBeLessThan(1e-5);
+          }
+        });
 });
 
 withLibrary('pooling in training', () => {

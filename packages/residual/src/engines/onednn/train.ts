@@ -4,7 +4,7 @@ import { gradientName, type TrainingStep } from '../../graph/training-step.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { ProgramOptions, TrainingBackend, TrainingProgram } from '../training.js';
 import { newPiece } from './arena.js';
-import { jobOf } from './convolve.js';
+import { jobOf, type Variant } from './convolve.js';
 import type { Desc, Dnnl } from './dnnl.js';
 import { type Flat, flatArrays } from './flat.js';
 import { fuseTraining, readByWork, type Work } from './fuse-training.js';
@@ -34,12 +34,20 @@ export interface OnednnTraining extends TrainingProgram {
   convolutions(): number;
 }
 
-export function prepare(dnnl: Dnnl, step: TrainingStep, weights: Weights, options: ProgramOptions): OnednnTraining {
+/**
+ * @param layout how pictures lie between layers. Kernels for AMX want the channels of a pixel together; all others are as
+ * quick with blocks of channels, and BatchNorm is twice as quick: what it reads again is still in the cache.
+ */
+export function prepare(
+  dnnl: Dnnl,
+  step: TrainingStep,
+  weights: Weights,
+  options: ProgramOptions,
+  layout: Variant['layout'] = options.precision === 'bf16' && dnnl.processor.amx ? 'channelsLast' : 'blocked',
+): OnednnTraining {
   const threads = options.threads ?? processor().cores;
   dnnl.setThreads(threads);
   const dtype = options.precision === 'bf16' ? 'bf16' : 'f32';
-  // Kernels for AMX want the channels of a pixel together; for all others blocks of channels are the quicker.
-  const layout = dtype === 'bf16' && dnnl.processor.amx ? 'channelsLast' : 'blocked';
   const { graph, trained } = step;
   const shapes = inferShapes(graph);
   const work = fuseTraining(graph);
@@ -150,7 +158,7 @@ function descsOf(
   work: readonly Work[],
   shapes: readonly Shape[],
   dtype: 'f32' | 'bf16',
-  layout: 'blocked' | 'channelsLast',
+  layout: Variant['layout'],
 ): Map<number, Desc> {
   const makers = new Map(work.map((one) => [one.outputs[0], one]));
   return new Map(

@@ -77,7 +77,6 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     sidePadding8: true,
     narrowSteps: true,
     emptyWindows: true,
-    paddedBinary: false,
     gaplessCopy: undefined,
     tags: {
       any: 1,

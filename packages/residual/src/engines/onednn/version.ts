@@ -60,8 +60,6 @@ export interface Version {
   readonly narrowSteps: boolean;
   /** Windows may lie wholly in the zeros left or right of a picture. */
   readonly emptyWindows: boolean;
-  /** Binary ops with post-ops may be laid out in blocks that are not full. */
-  readonly paddedBinary: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;

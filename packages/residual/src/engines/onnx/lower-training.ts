@@ -28,10 +28,11 @@ const steep = 1e30;
  */
 const trainingLowerings: { [K in TrainingOpName]: TrainingLowering<K> } = {
   batchNormTraining(site, { epsilon }) {
-    const [, , variance] = site.results;
-    // ONNX Runtime writes the new statistics over these two: no other node may have them.
-    const old = ['mean', 'variance'].map((role) => site.constant(role, new Float32Array(sizeOf(variance)), variance));
-    site.last('BatchNormalization', [...site.inputs, ...old], {
+    const [x, gamma, beta] = site.inputs;
+    // The running statistics that it would go on from count for nothing here. ONNX Runtime (1.30) writes the new ones
+    // over them, over constants too, and merges equal constants of up to 8 numbers: so they are computed, each its own.
+    const old = [site.before('Mul', [gamma, beta]), site.before('Add', [gamma, beta])];
+    site.last('BatchNormalization', [x, gamma, beta, ...old], {
       training_mode: 1,
       momentum: { float: 0 },
       epsilon: { float: epsilon },
