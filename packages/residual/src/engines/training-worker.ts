@@ -44,10 +44,11 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
   }
   return {
     async start(id, engine, step, weights, options) {
-      const { threads, precision, groups, optimizer } = options;
+      const { threads, precision, recompute, groups, optimizer } = options;
       const program = await backends[engine].train(step, weights, {
         threads,
         precision,
+        recompute,
         groups: groups.map(({ parameters }) => parameters),
       });
       const names = optimizers[optimizer.name].state;
