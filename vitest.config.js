@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 // The tests that run are the built ones: what is tested is what is shipped, worker threads included.
 export default defineConfig({
   test: {
-    include: ['packages/*/dist/**/*.test.js', 'test/dist/**/*.test.js'],
+    include: ['packages/*/dist/**/*.test.js', 'examples/dist/*.test.js', 'test/dist/**/*.test.js'],
     exclude: ['**/node_modules/**'],
     reporters: ['default', './scripts/count-reporter.js'],
     maxWorkers: 2,

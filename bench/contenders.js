@@ -15,9 +15,16 @@ export const onednn3 = process.env.ONEDNN3;
 /** The command of a contender: ours and other packages for Node in contender.js, PyTorch in contender.py. */
 export function commandOf([program, ...rest]) {
   if (program === 'torch') return [python, here('contender.py'), ...rest];
-  const node = program === 'residual3' ? [here('../scripts/onednn3.sh'), onednn3] : [process.execPath];
-  return [...node, here('contender.js'), program.replace('residual3', 'residual'), ...rest];
+  return [...nodeOf(program), here('contender.js'), program.replace('residual3', 'residual'), ...rest];
 }
+
+const nodeOf = (program) => (program === 'residual3' ? [here('../scripts/onednn3.sh'), onednn3] : [process.execPath]);
+
+/** One that trains: ours in contender-training.js, PyTorch in contender-training.py. */
+export const trainingCommandOf = ([program, ...rest]) =>
+  program === 'torch'
+    ? [python, here('contender-training.py'), ...rest]
+    : [...nodeOf(program), here('contender-training.js'), ...rest];
 
 /** One that goes from photographs to labels. */
 export const pictureCommandOf = (words) => [process.execPath, here('contender-pictures.js'), ...words];

@@ -11,7 +11,7 @@ import { csv, markdown, ratio } from './tables.js';
 import { targets } from './targets.js';
 
 const docs = (name) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url));
-const names = ['engines', 'pictures', 'neighbour', 'start-to-exit', 'memory'];
+const names = ['engines', 'pictures', 'neighbour', 'start-to-exit', 'memory', 'training'];
 const results = Object.fromEntries(names.map((name) => [name, readResults(name)]));
 const found = Object.values(results).filter(Boolean);
 if (found.length === 0) {
@@ -22,7 +22,7 @@ if (found.length === 0) {
 /** What `residual bench --json` printed. */
 const alone = readResults('bench');
 const unique = (values) => [...new Set(values)];
-const { engines, pictures, neighbour } = results;
+const { engines, pictures, neighbour, training } = results;
 const ours = engines?.rows.some(({ name }) => name === 'onednn f32') ? 'onednn' : 'onnx';
 /** The median time of a contender. */
 const time = (network, name, batch) =>
@@ -146,6 +146,26 @@ function neighbourPart() {
   ];
 }
 
+function trainingPart() {
+  if (!training) return ['Not measured: `node bench/training.js`.'];
+  const theirs = unique(training.rows.map(({ name }) => name)).filter((name) => name.startsWith('torch'));
+  const own = training.rows.filter(({ name }) => !name.startsWith('torch'));
+  const row = (network, batch, name) =>
+    training.rows.find((one) => one.network === network && one.batch === batch && one.name === name);
+  return [
+    markdown(
+      ['', ...theirs.map((name) => `speed over ${name}`), 'over its convolutions', 'memory over PyTorch’s least'],
+      own.map(({ network, batch, name, median, overConvolutions, peak }) => [
+        `${network}, batch ${batch}, ${name}`,
+        ...theirs.map((their) => ratio(row(network, batch, their)?.median / median)),
+        ratio(overConvolutions),
+        ratio(peak / Math.min(...theirs.map((their) => row(network, batch, their)?.peak ?? Number.NaN))),
+      ]),
+    ),
+    'A step is forward, backward and the update by SGD with momentum; the loader is left out. Memory is the most that a process had resident.',
+  ];
+}
+
 const versions = unique(found.flatMap(({ rows }) => rows.map(({ runtime }) => runtime).filter(Boolean)));
 const [{ processor, system, node }] = found;
 const plots = [];
@@ -214,6 +234,10 @@ ${peakPart().join('\n\n')}
 
 ${picturesPart().join('\n\n')}
 
+## Training
+
+${trainingPart().join('\n\n')}
+
 ## Beside a busy neighbour
 
 How many times as long a run takes while another process keeps one core busy.
@@ -262,6 +286,18 @@ function csvRows() {
       runs: results['start-to-exit'].runs,
       median_ms: round(1000 * seconds),
       least_ms: round(1000 * least),
+    })),
+    ...(training?.rows ?? []).map(({ network, batch, name, runtime, times, peak, ...row }) => ({
+      measurement: 'training',
+      network,
+      contender: name,
+      runtime,
+      batch,
+      runs: times.length,
+      median_ms: round(row.median),
+      least_ms: round(row.least),
+      convolutions_ms: round(row.convolutions),
+      megabytes: round(peak),
     })),
     ...(results.memory?.rows ?? []).map(({ name, resident }) => ({
       measurement: 'resident memory',

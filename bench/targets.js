@@ -5,7 +5,7 @@ const atLeast = (bound) => ({ sign: '≥', bound, isReached: (value) => value >=
 const atMost = (bound) => ({ sign: '≤', bound, isReached: (value) => value <= bound });
 
 /** Rows of the table: what, the targets, the figures; a figure that misses its target says so. */
-export function targets({ engines, pictures, 'start-to-exit': start, memory, neighbour }) {
+export function targets({ engines, pictures, 'start-to-exit': start, memory, neighbour, training }) {
   const row = (network, name, batch) =>
     engines?.rows.find((one) => one.network === network && one.name === name && one.batch === batch);
   const speed =
@@ -72,7 +72,53 @@ export function targets({ engines, pictures, 'start-to-exit': start, memory, nei
     atMost(1),
     atMost(1),
   );
+  rows.push(...trainingTargets(training));
   return rows;
+}
+
+/** Of a training step, its update included. */
+function trainingTargets(training) {
+  const row = (network, batch, name) =>
+    training?.rows.find((one) => one.network === network && one.batch === batch && one.name === name);
+  const best = ['torch channels last', 'torch contiguous'];
+  const theirs = (network, batch, names, what) =>
+    Math.min(...names.map((name) => row(network, batch, name)?.[what] ?? Number.POSITIVE_INFINITY));
+  const speed = (network, batch, name, names) =>
+    theirs(network, batch, names, 'median') / row(network, batch, name)?.median;
+  const over = (name) => row('resnet50', 32, name)?.overConvolutions;
+  const memory = (name, names) => row('resnet50', 32, name)?.peak / theirs('resnet50', 32, names, 'peak');
+  const pair = (what, values, ...wanted) => line(`training, ${what}, f32 and bf16`, wanted, values);
+  return [
+    pair(
+      'ResNet-50, batch 32, over the convolutions alone',
+      [over('onednn f32'), over('onednn bf16')],
+      atMost(1.18),
+      atMost(1.35),
+    ),
+    pair(
+      'the same, speed over PyTorch',
+      [speed('resnet50', 32, 'onednn f32', best), speed('resnet50', 32, 'onednn bf16', ['torch bf16'])],
+      atLeast(1.5),
+      atLeast(1.7),
+    ),
+    pair(
+      'the same, most memory over PyTorch’s',
+      [memory('onednn f32', best), memory('onednn bf16', ['torch bf16'])],
+      atMost(0.95),
+      atMost(0.95),
+    ),
+    pair(
+      'ResNet-20, batch 128, speed over PyTorch',
+      [speed('resnet20', 128, 'onednn f32', best), speed('resnet20', 128, 'onednn bf16', ['torch bf16'])],
+      atLeast(1.5),
+      atLeast(1.9),
+    ),
+    line(
+      'training by `onnx`, speed over PyTorch: ResNet-50, batch 16, and ResNet-20, batch 128',
+      [atLeast(0.68), atLeast(0.42)],
+      [speed('resnet50', 16, 'onnx f32', best), speed('resnet20', 128, 'onnx f32', best)],
+    ),
+  ];
 }
 
 const missing = 'not measured';

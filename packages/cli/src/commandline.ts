@@ -51,11 +51,14 @@ function commandOf(verb: Verb): Command {
   return command;
 }
 
-function optionOf(key: string, { short, value, help, preset, parse }: Flag): Option {
+function optionOf(key: string, { short, value, help, preset, parse, several }: Flag): Option {
   const name = flagName(key);
   const option = new Option(`${short ? `-${short}, ` : ''}${name}${value ? ` <${value}>` : ''}`, help);
   if (preset !== undefined) option.default(preset);
-  return parse ? option.argParser((given: string) => parse(given, name)) : option;
+  if (!parse) return option;
+  return option.argParser((given: string, before: unknown) =>
+    several ? [...((before as unknown[] | undefined) ?? []), parse(given, name)] : parse(given, name),
+  );
 }
 
 /** Commander's complaint as one of ours: `unknown option '--tpo'; did you mean --top?`. */

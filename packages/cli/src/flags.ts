@@ -6,6 +6,8 @@ export interface Flag {
   readonly short?: string;
   readonly value?: string;
   readonly preset?: string | number;
+  /** It may be given several times: a list. */
+  readonly several?: true;
   readonly parse?: ((text: string, flag: string) => unknown) & {
     /** All that it takes, where these are a few words. */
     readonly words?: readonly string[];
@@ -15,7 +17,11 @@ export interface Flag {
 /** The options of a verb by their name in camel case: `minProbability` is `--min-probability`. */
 export type Flags = Readonly<Record<string, Flag>>;
 
-type ValueOf<F> = F extends { parse: (text: string, flag: string) => infer Value } ? Value : true;
+type ValueOf<F> = F extends { parse: (text: string, flag: string) => infer Value }
+  ? F extends { several: true }
+    ? readonly Value[]
+    : Value
+  : true;
 
 /** What a verb receives for its flags: those with a preset always, the others when they were given. */
 export type OptionsOf<F> = {
@@ -91,6 +97,8 @@ const refused = (expected: string, flag: string, received: string) =>
     received,
   });
 
+const precision = oneOf('f32', 'f32-bf16', 'bf16', 'int8');
+
 /** `--json`, the same for every verb that has it. */
 export const json = { help: 'print JSON for programs; errors too, on stderr' } as const satisfies Flag;
 
@@ -135,8 +143,8 @@ export const classifyFlags = {
   },
   precision: {
     value: 'type',
-    help: 'numbers the engine computes with: f32, bf16, or int8 of a quantised model',
-    parse: oneOf('f32', 'bf16', 'int8'),
+    help: 'numbers the engine computes with: f32, bf16, f32-bf16 (kept in f32, multiplied in bf16), or int8 of a quantised model',
+    parse: precision,
   },
   deterministic: { help: 'choose kernels by a fixed table, never by the clock: the same bits in every run' },
   threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
@@ -154,7 +162,6 @@ export const classifyFlags = {
 } as const satisfies Flags;
 
 const engineNames = oneOf('auto', 'onnx', 'onednn', 'reference');
-const precisions = oneOf('f32', 'bf16', 'int8');
 const decodings = oneOf('default', 'pillow');
 
 export const compareFlags = {
@@ -189,8 +196,8 @@ export const benchFlags = {
   },
   precision: {
     value: 'types',
-    help: 'f32, bf16 or int8, or several: f32,int8; f32 when left out',
-    parse: list(precisions),
+    help: 'f32, f32-bf16, bf16 or int8, or several: f32,int8; f32 when left out',
+    parse: list(precision),
   },
   threads: { value: 'n', help: 'threads of each engine; every core when left out', parse: integer(1, 256) },
   rounds: { value: 'n', help: 'turns of each combination', parse: integer(1, 1000), preset: 8 },
@@ -229,6 +236,130 @@ export const quantizeFlags = {
   offline: { help: 'never use the network: published models out of the cache only' },
   acceptLicense: { help: 'accept a licence that forbids commercial use' },
   json,
+} as const satisfies Flags;
+
+export const trainFlags = {
+  model: { value: 'name', short: 'm', help: 'network by name, its weights random: resnet20, resnet18', parse: text },
+  from: {
+    value: 'weights',
+    help: 'begin with these weights: a published or bundled model, a file, a run',
+    parse: text,
+  },
+  recipe: {
+    value: 'name',
+    short: 'r',
+    help: 'recipe, or a .json of your own; with --from finetune, else quick',
+    parse: text,
+  },
+  set: { value: 'name=value', several: true, help: "another value than the recipe's; may be repeated", parse: text },
+  out: { value: 'folder', short: 'o', help: 'folder of the run; the next free number below runs/', parse: text },
+  resume: { value: 'folder', help: 'go on with a run', parse: text },
+  validation: {
+    value: 'share',
+    help: 'judge by this share of the pictures (0.1), by so many, by those in a file of paths, or by test',
+    parse: text,
+  },
+  seed: { value: 'n', help: 'of all that is drawn', parse: integer(0, 2 ** 31 - 1), preset: 0 },
+  size: { value: 'pixels', help: 'build the network for another size, as 64 or 192x256', parse: size },
+  channels: { value: 'n', help: '1 for grey pictures; the first convolution is adapted', parse: integer(1, 3) },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  workers: { value: 'n', help: 'threads that decode and augment; one a core', parse: integer(1, 256) },
+  cache: { value: 'where', help: 'ram: keep decoded pictures in memory', parse: oneOf('ram') },
+  strict: { help: 'stop at a picture that cannot be read; else it is skipped and reported' },
+  saveEvery: { value: 'seconds', help: 'between checkpoints within an epoch', parse: number(0, 1e6), preset: 300 },
+  stopAfter: { value: 'n', help: 'stop, with a checkpoint, after so many updates', parse: integer(1, 1e9) },
+  plan: { help: 'print what the run will do, after a trial of ten steps, and do nothing' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
+  json,
+} as const satisfies Flags;
+
+/** The same for every verb that begins to learn. */
+const beginning = {
+  model: trainFlags.model,
+  from: trainFlags.from,
+  recipe: trainFlags.recipe,
+  set: trainFlags.set,
+  seed: trainFlags.seed,
+  size: trainFlags.size,
+  channels: trainFlags.channels,
+  preprocess: trainFlags.preprocess,
+  engine: trainFlags.engine,
+  threads: trainFlags.threads,
+  workers: trainFlags.workers,
+  offline: trainFlags.offline,
+  acceptLicense: trainFlags.acceptLicense,
+} as const satisfies Flags;
+
+export const lrFindFlags = {
+  ...beginning,
+  least: { value: 'rate', help: 'where it begins', parse: number(1e-12, 1e3), preset: 1e-5 },
+  most: { value: 'rate', help: 'where it ends, if the loss lets it', parse: number(1e-12, 1e6), preset: 10 },
+  steps: { value: 'n', help: 'steps from the one to the other', parse: integer(10, 100_000), preset: 100 },
+  svg: { value: 'file', help: 'draw the losses into a file', parse: text },
+  json,
+} as const satisfies Flags;
+
+export const runsFlags = {
+  report: { help: 'write the report.html of each again, of the data it was begun with' },
+  json,
+} as const satisfies Flags;
+
+export const evaluateFlags = {
+  model: { value: 'name', short: 'm', help: 'published or bundled model, or with -w an architecture', parse: text },
+  weights: { value: 'file', short: 'w', help: 'weight file, or the folder of a run: its best checkpoint', parse: text },
+  part,
+  truth: {
+    value: 'file',
+    help: 'of a flat folder: lines with a picture and its class, or the class alone',
+    parse: text,
+  },
+  on: {
+    value: 'part',
+    help: 'train, validation or test; test when left out, else validation, else all',
+    parse: oneOf('train', 'validation', 'test'),
+  },
+  validation: { value: 'share', help: 'set aside as the run did: a share, or a file of paths', parse: text },
+  seed: { value: 'n', help: 'of that share', parse: integer(0, 2 ** 31 - 1), preset: 0 },
+  views: {
+    value: 'which',
+    help: 'one, flip, or ten-crop: the mean over several looks',
+    parse: oneOf('one', 'flip', 'ten-crop'),
+    preset: 'one',
+  },
+  testSize: {
+    value: 'pixels',
+    help: "side of the network's input, with all sizes in proportion",
+    parse: integer(1, 8192),
+  },
+  among: {
+    value: 'which',
+    help: 'all classes of the model, or those of the data only',
+    parse: oneOf('all', 'data'),
+    preset: 'all',
+  },
+  preprocess: { value: 'preset', help: 'preprocessing, where not the one of the weights', parse: text },
+  labels: { value: 'file', help: 'class names, one a line or a JSON list', parse: text },
+  engine: { value: 'name', help: 'auto, onnx, onednn or reference', parse: engineNames, preset: 'auto' },
+  precision: { value: 'type', help: 'f32, bf16, or int8 of a quantised model', parse: precision },
+  threads: { value: 'n', help: 'threads of the engine; every core when left out', parse: integer(1, 256) },
+  workers: { value: 'n', help: 'threads that decode; one a core', parse: integer(1, 256) },
+  strict: { help: 'stop at a picture that cannot be read; else it is skipped and reported' },
+  offline: { help: 'never use the network: published models out of the cache only' },
+  acceptLicense: { help: 'accept a licence that forbids commercial use' },
+  json,
+} as const satisfies Flags;
+
+export const augmentFlags = {
+  preview: { value: 'file', short: 'o', help: 'contact sheet to write, .png or .jpg', parse: text },
+  augment: { value: 'steps', help: 'steps with their numbers, as "flip, rotate 15"', parse: text },
+  recipe: { value: 'name', help: 'the steps of a recipe, as rsb-a2', parse: text, preset: 'finetune' },
+  size: { value: 'pixels', help: "side of the network's input; that of the recipe, or 224", parse: integer(1, 2048) },
+  seed: { value: 'n', help: 'what is drawn: that of the training', parse: integer(0, 4_294_967_295), preset: 0 },
+  pictures: { value: 'n', help: 'rows of the sheet', parse: integer(1, 100), preset: 8 },
+  epochs: { value: 'n', help: 'columns of the sheet', parse: integer(1, 100), preset: 8 },
 } as const satisfies Flags;
 
 export const summaryFlags = {

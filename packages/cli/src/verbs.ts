@@ -1,18 +1,23 @@
 import type { Context } from './context.js';
 import {
+  augmentFlags,
   benchFlags,
   cacheFlags,
   classifyFlags,
   compareFlags,
   convertFlags,
+  evaluateFlags,
   type Flags,
   inspectFlags,
   json,
+  lrFindFlags,
   modelsFlags,
   type OptionsOf,
   quantizeFlags,
+  runsFlags,
   shells,
   summaryFlags,
+  trainFlags,
 } from './flags.js';
 
 /** A verb's module exports `run`, which answers with the exit status. */
@@ -149,6 +154,51 @@ export const verbs: readonly Verb[] = [
     load: () => import('./verbs/compare.js'),
   }),
   verb({
+    name: 'evaluate',
+    args: '<data>',
+    summary: 'count how well a model knows pictures: by class, confusion, calibration',
+    flags: evaluateFlags,
+    examples: [
+      'residual evaluate flowers/ -w runs/1                        the best checkpoint of a run',
+      'residual evaluate val/ --model resnet50                     folders named by WordNet id, label or index',
+      'residual evaluate val/ --model resnet50 --truth val.txt     a flat folder',
+      'residual evaluate val/ --model resnet50 --views ten-crop --test-size 288',
+      'residual evaluate val/ -w resnet18.pth --among data --json',
+    ],
+    load: () => import('./verbs/evaluate.js'),
+  }),
+  verb({
+    name: 'runs',
+    args: '[folders...]',
+    summary: 'compare runs: what they reached, and in which settings they differ',
+    flags: runsFlags,
+    examples: ['residual runs', 'residual runs runs/ other/7', 'residual runs runs/1 --report', 'residual runs --json'],
+    load: () => import('./verbs/runs.js'),
+  }),
+  verb({
+    name: 'lr-find',
+    args: '<data>',
+    summary: 'find a learning rate: raise it step by step until the loss runs away',
+    flags: lrFindFlags,
+    examples: [
+      'residual lr-find flowers/ --from resnet18',
+      'residual lr-find cifar/ --model resnet20 --recipe he2015-cifar --svg rates.svg',
+    ],
+    load: () => import('./verbs/lr-find.js'),
+  }),
+  verb({
+    name: 'augment',
+    args: '<data...>',
+    summary: 'show what a training sees of its pictures, epoch by epoch',
+    flags: augmentFlags,
+    examples: [
+      'residual augment flowers/ --preview sheet.png                    by the recipe finetune',
+      'residual augment flowers/ --preview sheet.png --recipe torchvision-v2',
+      'residual augment photo.jpg --preview sheet.jpg --augment "random-resized-crop 0.3 1, flip, jitter 0.4"',
+    ],
+    load: () => import('./verbs/augment.js'),
+  }),
+  verb({
     name: 'bench',
     args: '',
     summary: 'measure how fast a network is on this machine, by engine, precision and batch',
@@ -160,6 +210,21 @@ export const verbs: readonly Verb[] = [
       'residual bench --model resnext50_32x4d --size 288 --threads 1 --json',
     ],
     load: () => import('./verbs/bench.js'),
+  }),
+  verb({
+    name: 'train',
+    args: '[data]',
+    summary: 'train a network, or fine-tune one, on pictures of your own',
+    flags: trainFlags,
+    examples: [
+      'residual train flowers/ --from resnet18 --validation 0.2    flowers/rose/1.jpg, flowers/tulip/2.jpg …',
+      'residual train flowers/ --from resnet50.pth --set freeze=layer3 --set epochs=5',
+      'residual train flowers/ --from resnet18 --recipe linear-probe    a new classifier in seconds',
+      'residual train cifar/ --model resnet20 --recipe he2015-cifar --set precision=bf16',
+      'residual train cifar/ --model resnet20 --plan               what it will do, and how long it takes',
+      'residual train --resume runs/1',
+    ],
+    load: () => import('./verbs/train.js'),
   }),
   verb({
     name: 'doctor',

@@ -9,12 +9,15 @@ const dist = fileURLToPath(new URL('.', import.meta.url));
 /** What runs in a page as it does in Node: folders with all that is in them, and single modules. */
 const neutral = [
   'errors.js',
+  'random.js',
   'tensor.js',
   'graph',
   'models',
   'weights',
   'tasks',
   'image/apply.js',
+  'image/augment.js',
+  'image/augment-apply.js',
   'image/plan.js',
   'image/presets.js',
   'image/resize.js',

@@ -26,11 +26,16 @@ export function classList(names: Iterable<string>, where: string): string[] {
       );
     folded.set(key, name);
   }
+  needTwo(classes, where);
+  return classes;
+}
+
+/** @throws CLASSES for a single class. */
+export function needTwo(classes: readonly string[], where: string): void {
   if (classes.length === 1)
     throw new ResidualError(
       'CLASSES',
       `${where}: there is one class only, "${classes[0]}"; a classifier needs two or more`,
       { classes },
     );
-  return classes;
 }

@@ -67,8 +67,8 @@ describe('folders', () => {
     ]);
     expect(data.train.map(({ target }) => target)).toEqual([0, 1, 2, 2, 4, 3]);
     expect(data.notes).toEqual([
-      '1 files that are no pictures are left out, such as a/notes.txt',
-      "1 pictures in no class's folder are left out, such as loose.jpg",
+      'files that are no pictures are left out: 1, such as a/notes.txt',
+      "pictures in no class's folder are left out: 1, such as loose.jpg",
     ]);
   });
 
@@ -90,7 +90,7 @@ describe('folders', () => {
 
   test.each([
     [[], 'DATA ROOT: holds no pictures; expected a folder for each class'],
-    [['1.jpg'], 'DATA ROOT: its 1 pictures lie in no folder'],
+    [['1.jpg'], 'DATA ROOT: the pictures in it (1) lie in no folder'],
     [['a/1.jpg'], 'CLASSES ROOT: there is one class only, "a"'],
     [['a/1.jpg', 'b/', 'c/2.jpg'], 'CLASSES ROOT: no picture is in "b"; put some there or remove the folder'],
     [['train/a/1.jpg', 'train/b/', 'train/c/1.jpg'], 'CLASSES ROOT: no picture is in "b"'],
@@ -124,6 +124,7 @@ describe('splits', () => {
     expect(ids(await open(root, { validation: 0.2, seed: 1 }))).toEqual(ids(data));
     expect(ids(await open(root, { validation: 0.2, seed: 2 }))).not.toEqual(ids(data));
     expect(counts(await open(root, { validation: 0.25, test: 0.5 }))).toEqual([15, 5, 20]);
+    expect(counts(await open(root, { test: 4 }))).toEqual([36, undefined, 4]);
   });
 
   test('any share keeps a picture of every class and comes as near as it can', () => {
@@ -163,15 +164,15 @@ describe('splits', () => {
     expect(data.test?.map(({ id }) => id.slice(root.length + 1))).toEqual(['a/3.jpg', 'b/1.jpg']);
     expect(counts(data)).toEqual([36, 2, 2]);
     expect(await message(open(root, { test: ['a/3.jpg', 'a/300.jpg'] }))).toContain(
-      'DATA the list for test: 1 of its 2 paths are no pictures of the data set, such as a/300.jpg',
+      'DATA the list for test: of its 2 paths 1 lead to no picture of the data set, such as a/300.jpg',
     );
     expect(await message(open(root, { test: join(root, 'no.txt') }))).toContain('FILE');
-    expect(await message(open(root, { validation: 1 }))).toBe(
-      'ARGUMENT expected a share above 0 and below 1, or a list of paths, for validation but received 1',
+    expect(await message(open(root, { validation: 40 }))).toBe(
+      'ARGUMENT expected a share above 0 and below 1, a number of the 40 pictures, or a list of paths for validation but received 40',
     );
     const given = await open(tree('train/a/1.jpg', 'train/b/1.jpg', 'val/a/2.jpg'), { validation: 0.5 });
     expect(counts(given)).toEqual([2, 1, undefined]);
-    expect(given.notes).toEqual(['the data have their own validation part, which is kept: 1 pictures']);
+    expect(given.notes).toEqual(['the data have their own validation part, which is kept (pictures: 1)']);
   });
 });
 
@@ -253,6 +254,7 @@ describe('manifests', () => {
     const data = await open(write('m.csv', rows.join('\n')));
     expect(data.classes).toEqual([...Array(11).keys()].map(String));
     expect(data.train[10].target).toBe(10);
+    expect(await message(open(write('m.csv', 'p/1.jpg,0')))).toContain('there is one class only, "0"');
   });
 
   test('several labels, and shares', async () => {

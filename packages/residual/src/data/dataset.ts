@@ -74,7 +74,7 @@ export interface BatchOptions {
   readonly size?: number | undefined;
   /** Channels that the network takes; with 1 pictures are made grey. 3 when left out. */
   readonly channels?: 1 | 3;
-  /** Threads that decode and augment; one a core when left out. The result does not depend on it. */
+  /** Threads that decode and augment; one a core, up to 16, when left out. The result does not depend on it. */
   readonly workers?: number | undefined;
   /** Decoded pictures are kept in memory, as many as fit, for the next epoch over the same `examples`. */
   readonly cache?: 'ram' | undefined;

@@ -44,7 +44,7 @@ export async function folder(path: string, options: SplitOptions = {}): Promise<
   await walk('', 0);
   const dataset = datasetOfTree(path, found, folders);
   const notes =
-    others.length > 0 ? [`${others.length} files that are no pictures are left out, such as ${others[0]}`] : [];
+    others.length > 0 ? [`files that are no pictures are left out: ${others.length}, such as ${others[0]}`] : [];
   return splitOff({ ...dataset, notes: [...notes, ...dataset.notes] }, options, ({ id }) => pathIn(path, id));
 }
 

@@ -92,6 +92,18 @@ test('a loop that is left early leaves nothing behind, and the next one goes on'
   expect(await all(tiny, options)).toHaveLength(4);
 });
 
+test('epochs share their memory, and no two batches at once', async () => {
+  const buffers = new Set<ArrayBufferLike>();
+  for (let epoch = 0; epoch < 5; epoch++)
+    for await (const { images } of batches(tiny, { ...options, epoch })) buffers.add(images.data.buffer);
+  const before = buffers.size;
+  const [one, two] = [batches(tiny, options), batches(tiny, { ...options, augment: parseAugment('flip 1') })];
+  const [a, b] = [(await one.next()).value as Batch, (await two.next()).value as Batch];
+  expect(a.images.data.buffer).not.toBe(b.images.data.buffer);
+  await Promise.all([one.return(), two.return()]);
+  expect(before).toBeLessThanOrEqual(6);
+});
+
 test('an aborted signal ends it', async () => {
   const control = new AbortController();
   const work = async () => {

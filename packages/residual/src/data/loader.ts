@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { startThread, type Thread } from '#thread';
 import { aborted, errorFromJSON, ResidualError } from '../errors.js';
+import { decodingOf } from '../image/apply.js';
 import { type Plan, planAt, sizeOfPlan } from '../image/plan.js';
-import { sharedFloats } from '../tensor.js';
 import type { Batch, BatchOptions, Example } from './dataset.js';
 import { memoryFor } from './memory.js';
 import { blendFor, blendTargets } from './mix.js';
+import { giveBack, type Room, takeRoom } from './rooms.js';
 import { writeTarget } from './targets.js';
 import type { Filled, LoaderApi } from './worker.js';
 
@@ -14,18 +15,15 @@ export type { Batch, BatchOptions, Mix } from './dataset.js';
 /** Batches that are made while one is in use. */
 const ahead = 2;
 
+/** When nobody says how many; more are seldom needed beside an engine. */
+const mostThreads = 16;
+
 /** The threads stay for later epochs: starting one takes longer than a batch. */
 const threads: Thread<LoaderApi>[] = [];
 
 function threadsFor(count: number): Thread<LoaderApi>[] {
   while (threads.length < count) threads.push(startThread<LoaderApi>(new URL('./worker.js', import.meta.url)));
   return threads.slice(0, count);
-}
-
-/** The memory of one batch, used again and again. */
-interface Room {
-  readonly images: Float32Array;
-  readonly targets: Float32Array;
 }
 
 /**
@@ -43,7 +41,7 @@ export async function* batches(
   examples: readonly Example[],
   options: BatchOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const { order, batch, from = 0, signal, workers = availableParallelism() } = options;
+  const { order, batch, from = 0, signal, workers = Math.min(availableParallelism(), mostThreads) } = options;
   check(examples, options);
   const count = Math.ceil(order.length / batch);
   if (from >= count) return;
@@ -53,17 +51,13 @@ export async function* batches(
   const team = threadsFor(workers);
   const own = new AbortController();
   const ending = signal ? AbortSignal.any([signal, own.signal]) : own.signal;
-  const rooms: Room[] = [];
   const largest = Math.min(batch, order.length);
-  const makeRoom = (): Room => ({
-    images: sharedFloats(largest * shape[0] * shape[1] * shape[2]),
-    targets: sharedFloats(largest * options.classes),
-  });
+  const [images, targets] = [largest * shape[0] * shape[1] * shape[2], largest * options.classes];
   const running: { readonly made: Promise<Batch>; readonly room: Room }[] = [];
   let next = from;
   const begin = (): void => {
     while (running.length < ahead && next < count) {
-      const room = rooms.pop() ?? makeRoom();
+      const room = takeRoom(images, targets);
       const made = makeBatch(examples, options, { plan, shape, repeats, team, room, signal: ending, number: next++ });
       made.catch(() => {}); // It is thrown where it is awaited.
       running.push({ made, room });
@@ -74,8 +68,11 @@ export async function* batches(
     for (let first = running.shift(); first; first = running.shift()) {
       const ready = await first.made;
       begin();
-      yield ready;
-      rooms.push(first.room);
+      try {
+        yield ready;
+      } finally {
+        giveBack(first.room);
+      }
     }
   } finally {
     own.abort();
@@ -98,7 +95,7 @@ async function makeBatch(examples: readonly Example[], options: BatchOptions, ma
   const start = number * batch;
   const indices = order.slice(start, start + batch);
   const size = shape[0] * shape[1] * shape[2];
-  const memory = options.cache === 'ram' ? memoryFor(examples) : undefined;
+  const memory = options.cache === 'ram' ? memoryFor(examples, decodingOf(plan)) : undefined;
   const part = Math.ceil(indices.length / team.length);
   const shares = await Promise.all(
     team.slice(0, Math.ceil(indices.length / part)).map(async (thread, i) => {

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { ResidualError } from '../errors.js';
-import { classList } from './classes.js';
+import { classList, needTwo } from './classes.js';
 import { parseCsv } from './csv.js';
 import type { Dataset, Example, Target } from './dataset.js';
 import { pathIn, type SplitOptions, splitOff } from './split.js';
@@ -205,7 +205,8 @@ function byNumber(names: ReadonlySet<string>, file: string): string[] {
       `${file}: labels go from 0 to ${greatest} but no picture shows ${missing.slice(0, 10).join(', ')}; number the classes without gaps, or name them`,
       { file },
     );
-  return classes.length === 1 ? classList(classes, file) : classes;
+  needTwo(classes, file);
+  return classes;
 }
 
 function targetOf(label: Entry['label'], index: ReadonlyMap<string, number>): Target {

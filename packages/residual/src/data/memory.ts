@@ -1,5 +1,6 @@
 import { freemem } from 'node:os';
 import type { Pixels } from '../image/pixels.js';
+import type { Decoding } from '../image/plan.js';
 import { sharedBytes } from '../tensor.js';
 import type { Example, Source } from './dataset.js';
 
@@ -13,11 +14,16 @@ export interface Memory {
   keep(index: number, pixels: Pixels): void;
 }
 
-const memories = new WeakMap<readonly Example[], Memory>();
+const memories = new WeakMap<readonly Example[], Map<Decoding, Memory>>();
 
-/** The memory for these examples, the same for as long as there are they. No more than half of what is free is taken. */
-export function memoryFor(examples: readonly Example[]): Memory {
-  const known = memories.get(examples);
+/**
+ * The memory for these examples, decoded so, for as long as the list is in use. No more than half of what is free is
+ * taken; pictures beyond that are decoded each time.
+ */
+export function memoryFor(examples: readonly Example[], as: Decoding): Memory {
+  const byDecoding = memories.get(examples) ?? new Map<Decoding, Memory>();
+  memories.set(examples, byDecoding);
+  const known = byDecoding.get(as);
   if (known) return known;
   const kept = new Map<number, Source>();
   let left = freemem() / 2;
@@ -39,6 +45,6 @@ export function memoryFor(examples: readonly Example[]): Memory {
       used += data.length;
     },
   };
-  memories.set(examples, memory);
+  byDecoding.set(as, memory);
   return memory;
 }

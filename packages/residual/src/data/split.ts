@@ -4,7 +4,10 @@ import { ResidualError } from '../errors.js';
 import { random, shuffle } from '../random.js';
 import type { Dataset, Example } from './dataset.js';
 
-/** Some of the examples: a share (0 … 1) drawn by the seed, their paths in the data set, or a text file with one a line. */
+/**
+ * Some of the examples: a share below 1 or a whole number of them, drawn by the seed; their paths in the data set; or a
+ * text file with one path a line.
+ */
 export type Some = number | string | readonly string[];
 
 export interface SplitOptions {
@@ -35,7 +38,7 @@ export async function splitOff(
   ] as const) {
     if (some === undefined) continue;
     if (changed[part]) {
-      const note = `the data have their own ${part} part, which is kept: ${changed[part].length} pictures`;
+      const note = `the data have their own ${part} part, which is kept (pictures: ${changed[part].length})`;
       changed = { ...changed, notes: [...changed.notes, note] };
       continue;
     }
@@ -50,12 +53,14 @@ export async function splitOff(
   return changed;
 }
 
-function drawn({ train, classes, labels }: Dataset, share: number, seed: number, part: string): Set<Example> {
-  if (!(share > 0 && share < 1))
+function drawn({ train, classes, labels }: Dataset, some: number, seed: number, part: string): Set<Example> {
+  const isCount = Number.isInteger(some) && some >= 1 && some < train.length;
+  if (!isCount && !(some > 0 && some < 1))
     throw new ResidualError(
       'ARGUMENT',
-      `expected a share above 0 and below 1, or a list of paths, for ${part} but received ${share}`,
+      `expected a share above 0 and below 1, a number of the ${train.length} pictures, or a list of paths for ${part} but received ${some}`,
     );
+  const share = isCount ? some / train.length : some;
   const groups: Example[][] = labels === 'one' ? classes.map(() => []) : [[]];
   for (const example of train) groups[labels === 'one' ? (example.target as number) : 0].push(example);
   // Whole pictures, and the total as near as it can be: those with the largest remainder are rounded up.
@@ -92,7 +97,7 @@ async function listed(
   if (lost.length > 0)
     throw new ResidualError(
       'DATA',
-      `${from}: ${lost.length} of its ${paths.length} paths are no pictures of the data set, such as ${lost[0]}; expected paths such as ${byPath.keys().next().value}`,
+      `${from}: of its ${paths.length} paths ${lost.length} lead to no picture of the data set, such as ${lost[0]}; expected paths such as ${byPath.keys().next().value}`,
       { list: from, lost: lost.slice(0, 20) },
     );
   if (aside.size === 0) throw new ResidualError('DATA', `${from}: names no picture`, { list: from });

@@ -52,10 +52,10 @@ export function datasetOfTree(where: string, pictures: readonly Found[], folders
       'DATA',
       pictures.length === 0
         ? `${where}: holds no pictures; expected a folder for each class with its pictures inside`
-        : `${where}: its ${pictures.length} pictures lie in no folder; expected a folder for each class, or a CSV or JSONL file that says what each shows`,
+        : `${where}: the pictures in it (${pictures.length}) lie in no folder; expected a folder for each class, or a CSV or JSONL file that says what each shows`,
       { file: where },
     );
-  if (loose.length > 0) notes.push(`${loose.length} pictures in no class's folder are left out, such as ${loose[0]}`);
+  if (loose.length > 0) notes.push(`pictures in no class's folder are left out: ${loose.length}, such as ${loose[0]}`);
   const named = placed.filter(({ part }) => part === 'train').map(({ name }) => name);
   const empty = emptyClasses(folders, root, split, new Set(named));
   if (empty.length > 0)

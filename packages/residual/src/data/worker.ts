@@ -1,4 +1,4 @@
-import { constants, setPriority } from 'node:os';
+import { setPriority } from 'node:os';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
 import { type Channel, decodingOf, valueTables, writeValues } from '../image/apply.js';
@@ -91,8 +91,14 @@ function write(seen: Pixels, channels: number, tables: readonly Channel[], targe
   writeValues(channels === 1 ? grey(seen).data : seen.data, tables, target);
 }
 
+/**
+ * Behind the engine's threads, which wait for one another, yet not so far that a batch comes late: beside a busy thread
+ * of the usual priority this gets a quarter of a core.
+ */
+const niceness = 5;
+
 // Only Linux has a priority for each thread: elsewhere this would hold back the whole process.
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+if (process.platform === 'linux') setPriority(niceness);
 
 // Two at once, so that the decoder is not idle while the end of a share is augmented.
 serveThread<LoaderApi>({ fill, blend: blendImages }, 2);

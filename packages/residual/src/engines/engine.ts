@@ -7,8 +7,11 @@ export type EngineName = 'onednn' | 'onnx' | 'reference';
 /** Where ONNX Runtime computes: its execution providers. */
 export type Device = 'cpu' | 'webgpu' | 'coreml' | 'dml' | 'cuda';
 
-/** The numbers a network computes in: `bf16` with sums in f32, `int8` with sums in 32 bits. */
-export type Precision = 'f32' | 'bf16' | 'int8';
+/**
+ * The numbers a network computes in: `bf16` with sums in f32, `int8` with sums in 32 bits; `f32-bf16` keeps weights and
+ * activations in f32 and rounds them to bf16 where they are multiplied.
+ */
+export type Precision = 'f32' | 'f32-bf16' | 'bf16' | 'int8';
 
 export interface CompileOptions {
   /** A function is asked whenever the network is compiled, again when the engine's thread was lost; nothing is kept of what it gives. */

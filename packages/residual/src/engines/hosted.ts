@@ -154,7 +154,7 @@ function keep(
 
 /** What each engine computes in. */
 const precisions = {
-  onednn: ['f32', 'bf16', 'int8'],
+  onednn: ['f32', 'f32-bf16', 'bf16', 'int8'],
   onnx: ['f32', 'int8'],
   reference: ['f32', 'int8'],
 } satisfies Record<EngineName, readonly Precision[]>;
@@ -163,10 +163,10 @@ const precisions = {
 function checkOptions(engine: EngineName, { threads, precision = 'f32', quantisation, device }: CompileOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads > 0))
     throw new ResidualError('ARGUMENT', `threads must be a whole number from 1 but received ${threads}`);
-  if (!['f32', 'bf16', 'int8'].includes(precision))
+  if (!precisions.onednn.includes(precision))
     throw new ResidualError(
       'ARGUMENT',
-      `precision must be "f32", "bf16" or "int8" but received ${JSON.stringify(precision)}`,
+      `precision must be "f32", "f32-bf16", "bf16" or "int8" but received ${JSON.stringify(precision)}`,
     );
   const known: readonly Precision[] = precisions[engine];
   if (!known.includes(precision))

@@ -1,3 +1,4 @@
+import { onednnTraining } from './onednn/train.js';
 import { onnxTraining } from './onnx/train.js';
 import { referenceTraining } from './reference/train.js';
 import { type TrainingWorker, trainingWorker } from './training-worker.js';
@@ -11,5 +12,5 @@ export function trainingHere(): Promise<TrainingWorker> {
 }
 
 async function open(): Promise<TrainingWorker> {
-  return trainingWorker({ onnx: onnxTraining, reference: referenceTraining });
+  return trainingWorker({ onednn: onednnTraining, onnx: onnxTraining, reference: referenceTraining });
 }

@@ -303,9 +303,11 @@ export function testTraining(
         (op) => [op, ['conv2d', 'maxPool', 'avgPool'].includes(op) ? 60 : 15] as const,
       ),
     )('%s', async (op, numRuns) => {
+      // A BatchNorm undoes any scale before it: what is left of those gradients is a difference of large numbers.
+      const own = op === 'batchNorm' ? 10 * bound : bound;
       await fc.assert(
         fc.asyncProperty(randomStep(op), async (one) => {
-          expect(await differing(backend, one, bound, options)).toEqual([]);
+          expect(await differing(backend, one, own, options)).toEqual([]);
         }),
         { numRuns },
       );

@@ -1,6 +1,5 @@
 import type { TrainingStep } from '../graph/training-step.js';
 import type { Tensor, Weights } from '../tensor.js';
-import type { Precision } from './engine.js';
 
 /** Where one parameter lies in a flat array: `length` numbers from `offset`, padding of the engine's layout included. */
 export interface Slice {
@@ -15,7 +14,12 @@ export type Range = readonly [from: number, to: number];
 export interface ProgramOptions {
   readonly threads?: number | undefined;
   /** `bf16`: activations, their gradients and the weights of convolutions; statistics, sums and master weights stay f32. */
-  readonly precision?: Exclude<Precision, 'int8'> | undefined;
+  readonly precision?: 'f32' | 'bf16' | undefined;
+  /**
+   * onednn only: keeps less for the backward pass and computes residual blocks twice; `false` when left out. Takes about a
+   * third more time; the same bits come out.
+   */
+  readonly recompute?: boolean | undefined;
   /**
    * The trained parameters in the order in which they are to lie, a list for each group that is updated alike: a group
    * is then one range of every flat array.

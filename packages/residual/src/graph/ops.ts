@@ -148,7 +148,9 @@ export const ops: { [K in OpName]: OpRow<K> } = {
     parameters: [],
     shapes([x], { to }, name) {
       const [n, c, h, w] = picture(x, name);
-      const [height, width] = 'sizes' in to ? to.sizes : [Math.floor(h * to.scales[0]), Math.floor(w * to.scales[1])];
+      // In float32, as ONNX Runtime counts: 5 · 2.6 is 13.
+      const scaled = (size: number, scale: number) => Math.floor(Math.fround(size * Math.fround(scale)));
+      const [height, width] = 'sizes' in to ? to.sizes : [scaled(h, to.scales[0]), scaled(w, to.scales[1])];
       if (!(height >= 1 && width >= 1)) throw misfit(name, `it would make it ${height}×${width}`, x);
       return [[n, c, height, width]];
     },

@@ -176,7 +176,9 @@ export function hue({ width, height, data }: Pixels, turns: number): Pixels {
   const by = Math.trunc(turns * 255);
   const out = new Uint8Array(data.length);
   for (let i = 0; i < data.length; i += 3) {
-    const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+    const r = data[i];
+    const g = data[i + 1];
+    const b = data[i + 2];
     const most = Math.max(r, g, b);
     const least = Math.min(r, g, b);
     let h = 0;
@@ -204,19 +206,10 @@ function toRgb(h: number, s: number, v: number, out: Uint8Array, o: number): voi
   const p = round(v * (1 - fs));
   const q = round(v * (1 - fs * f));
   const t = round(v * (1 - fs * (1 - f)));
-  const [r, g, b] = sectors[sector % 6](v, p, q, t);
-  out[o] = r;
-  out[o + 1] = g;
-  out[o + 2] = b;
+  const turn = sector % 6;
+  out[o] = turn === 0 || turn === 5 ? v : turn === 1 ? q : turn === 4 ? t : p;
+  out[o + 1] = turn === 1 || turn === 2 ? v : turn === 3 ? q : turn === 0 ? t : p;
+  out[o + 2] = turn === 3 || turn === 4 ? v : turn === 5 ? q : turn === 2 ? t : p;
 }
 
 const round = (value: number): number => Math.floor(value + 0.5);
-
-const sectors: readonly ((v: number, p: number, q: number, t: number) => readonly [number, number, number])[] = [
-  (v, p, _, t) => [v, t, p],
-  (v, p, q) => [q, v, p],
-  (v, p, _, t) => [p, v, t],
-  (v, p, q) => [p, q, v],
-  (v, p, _, t) => [t, p, v],
-  (v, p, q) => [v, p, q],
-];

@@ -81,6 +81,14 @@ export async function encodePng({ width, height, data }: Pixels): Promise<Uint8A
     .toBuffer();
 }
 
+/** The same as a JPEG of high quality. */
+export async function encodeJpeg({ width, height, data }: Pixels): Promise<Uint8Array> {
+  const sharp = await loadSharp();
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 92, chromaSubsampling: '4:4:4' })
+    .toBuffer();
+}
+
 /** What decides how sharp is asked, beside what is told to people. */
 interface Facts {
   readonly origin: Origin;

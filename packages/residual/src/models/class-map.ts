@@ -63,6 +63,13 @@ export function classesOfFolders(files: readonly string[], classes: readonly Cla
   return folders.map((folder) => byName.get(folder) as number);
 }
 
+/**
+ * As `matchClasses`, for names of which several may mean the same class.
+ * @throws CLASSES naming every name without a class, and with several.
+ */
+export const findClasses = (names: readonly string[], classes: readonly ClassLabel[], from: string): number[] =>
+  resolve(names, classes, from, [unmatched, ambiguous]);
+
 /** All classes that a name may mean; none, one or several. */
 export function classFinder(classes: readonly ClassLabel[]): (name: string) => readonly number[] {
   const [wnids, exact, folded, first, any, words] = Array.from({ length: 6 }, () => new Map<string, number[]>());

@@ -101,6 +101,14 @@ describe('refused, for the answers would be another network’s', () => {
       });
   });
 
+  test('factors that are to be added to a weight', async () => {
+    for (const name of ['fc.lora_A.default.weight', 'dense/lora_kernel_a'])
+      await expect(load(file('resnet18', tiny, [[name, tensor([1, 2], [2, 1])]]))).rejects.toMatchObject({
+        code: 'WEIGHTS_MISMATCH',
+        message: expect.stringContaining(`"${name}" is a LoRA factor`),
+      });
+  });
+
   test('one of several shards', async () => {
     const config = { ...family.resnet18, ...tiny };
     const bytes = Buffer.concat([...torchBytes(noiseWeights(resnet(config), 3))]);

@@ -132,8 +132,18 @@ function refuseChanges(graph: Graph, { classes, size }: NetworkOptions, file: st
     );
 }
 
-/** @throws WEIGHTS_MISMATCH when tensors of the trunk have no place: the answers would be another network's. */
+/** LoRA's factors (Hu et al. 2021) as Keras and PEFT call them: their product is to be added to a weight. */
+const adapter = /lora_(kernel_|embeddings_)?[ab](\b|_)/i;
+
+/** @throws WEIGHTS_MISMATCH when tensors that matter have no place: the answers would be another network's. */
 export function refuseStrayTrunk({ naming, architecture }: Network, { unexpected }: LoadReport, file: string): void {
+  const added = unexpected.find((name) => adapter.test(name));
+  if (added !== undefined)
+    throw new ResidualError(
+      'WEIGHTS_MISMATCH',
+      `${file}: "${added}" is a LoRA factor, to be added to a weight, which is not done here; save the merged weights (Keras: a .keras file; PEFT: merge_and_unload)`,
+      { file, unexpected: [added] },
+    );
   const trunk = naming.dialect && dialects[naming.dialect].trunk;
   const stray = unexpected.filter(
     (name) => name.startsWith(naming.prefix) && trunk?.test(name.slice(naming.prefix.length)),

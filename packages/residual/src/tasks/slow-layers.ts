@@ -14,7 +14,7 @@ export type FamilyKernels = { readonly slow: readonly string[] } | { readonly re
  * from the others is asked for, at the size its network is built for. Takes a second or two.
  * @throws what engine "onednn" throws where it is not there.
  */
-export async function familyKernels(): Promise<Record<Precision, FamilyKernels>> {
+export async function familyKernels(): Promise<Record<'f32' | 'bf16' | 'int8', FamilyKernels>> {
   // Networks that differ in depth alone are one here.
   const short = new Map<string, string>();
   for (const [name, config] of Object.entries<ResNetConfig>(family)) {

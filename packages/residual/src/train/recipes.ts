@@ -131,14 +131,14 @@ export const recipes = {
   },
   'linear-probe': {
     about: 'a new classifier on frozen features, which are computed once: seconds',
-    epochs: 100,
+    epochs: 30,
     batch: 64,
-    rate: 0.1,
+    rate: 0.02,
     weightDecay: 1e-4,
     freeze: 'avgpool',
     featuresOnce: true,
     augment: 'none',
-    validateEvery: 10,
+    validateEvery: 5,
   },
   quick: {
     about: 'a small network from scratch, to see it learn within minutes',

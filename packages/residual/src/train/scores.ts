@@ -154,7 +154,7 @@ function ranked(values: Float64Array, allowed: ReadonlySet<number> | undefined, 
 }
 
 /** The least probability that a loss is taken of. */
-const least = 1e-30;
+const least = 1e-300;
 
 function lossOf(chances: Float64Array, target: Float32Array, kind: 'logits' | 'probabilities' | 'labels'): number {
   let sum = 0;

@@ -89,6 +89,53 @@ test('Hugging Face’s other settings', () => {
   ]);
 });
 
+test.each<[string, object, readonly [number, number], object[]]>([
+  [
+    'ViT’s: both sides',
+    { image_processor_type: 'ViTImageProcessor', size: { height: 384, width: 320 }, resample: 2 },
+    [384, 320],
+    [{ step: 'resize', height: 384, width: 320, filter: 'bilinear' }],
+  ],
+  [
+    'ViT’s of old: one number',
+    { feature_extractor_type: 'ViTFeatureExtractor', size: 224, resample: 2 },
+    [224, 224],
+    [{ step: 'resize', height: 224, width: 224, filter: 'bilinear' }],
+  ],
+  [
+    'DeiT’s: both sides, then the middle',
+    {
+      image_processor_type: 'DeiTImageProcessor',
+      size: { height: 256, width: 256 },
+      crop_size: { height: 224, width: 224 },
+    },
+    [224, 224],
+    [
+      { step: 'resize', height: 256, width: 256, filter: 'bicubic' },
+      { step: 'centerCrop', height: 224, width: 224 },
+    ],
+  ],
+  [
+    'CLIP’s: the short side, then the middle',
+    {
+      image_processor_type: 'CLIPImageProcessorFast',
+      size: { shortest_edge: 232 },
+      crop_size: { height: 224, width: 224 },
+    },
+    [224, 224],
+    [
+      { step: 'resizeShortSide', size: 232, filter: 'bicubic' },
+      { step: 'centerCrop', height: 224, width: 224 },
+    ],
+  ],
+])('processors beside ResNets: %s', (_title, settings, size, steps) => {
+  const { size: _size, crop_pct: _share, ...rest } = processor as Record<string, unknown>;
+  const found = understandSideFiles(microsoft, { ...rest, ...settings });
+  expect(found?.size).toEqual(size);
+  const [height, width] = size;
+  expect(found?.plan?.({ height, width })).toEqual([{ step: 'decode', as: 'default' }, ...steps, ...imagenet]);
+});
+
 test('timm: what names do not tell', () => {
   const found = understandSideFiles(timm, undefined);
   expect(found?.network).toEqual(family.resnetaa50d);
@@ -126,6 +173,17 @@ test.each<[string, unknown, unknown, string]>([
   ['a filter that Pillow lacks', microsoft, { ...processor, resample: 9 }, 'resample 9'],
   ['no share', microsoft, { ...processor, crop_pct: 0 }, 'crop_pct 0'],
   ['two means', microsoft, { ...processor, image_mean: [0, 1] }, 'image_mean [0,1]'],
+  ['a processor nobody knows', microsoft, { ...processor, image_processor_type: 'MyProcessor' }, 'MyProcessor'],
+  [
+    'pictures of different shapes',
+    microsoft,
+    { ...processor, image_processor_type: 'BitImageProcessor', do_center_crop: false },
+    'keep different shapes',
+  ],
+  ['another activation of timm', { ...timm, model_args: { act_layer: 'silu' } }, undefined, 'act_layer "silu"'],
+  ['a stride of timm', { ...timm, model_args: { output_stride: 16, num_classes: 5 } }, undefined, 'output_stride 16'],
+  ['another pooling', { ...timm, global_pool: 'max' }, undefined, 'global_pool max'],
+  ['another pooling, told', { ...timm, model_args: { global_pool: 'avgmax' } }, undefined, 'global_pool avgmax'],
   ['a GroupNorm', { ...timm, architecture: 'resnet50_gn' }, undefined, 'resnet50_gn: GroupNorm'],
   [
     'no means',

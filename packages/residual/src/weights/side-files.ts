@@ -97,30 +97,71 @@ function huggingFaceNetwork(config: Fields): Partial<ResNetConfig> {
 /** Pillow's numbers of its filters. */
 const filters: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
+/** How a processor makes a picture of the size it is asked for. */
+type Geometry = (size: { height: number; width: number }) => readonly Step[];
+
 /**
- * ConvNextImageProcessor, which Microsoft's ResNets use: below 384 the short side becomes int(size / crop_pct) and the
- * middle is cut out, from there on both sides become `size`.
+ * transformers' image processors (models/…/image_processing_….py) that are found beside ResNets: their geometry, and the
+ * size they make. ConvNext's, which Microsoft's ResNets use: below 384 the short side becomes int(size / crop_pct) and
+ * the middle is cut out, from there on both sides become `size`. ViT's and DeiT's: both sides become `size`, and DeiT's
+ * cuts. CLIP's and Bit's: the short side becomes `size` and the middle is cut out.
  */
-function huggingFacePlan(processor: Fields): Pick<SideFiles, 'plan' | 'size'> {
-  const side =
-    processor.number('size') ?? fields(processor.value('size') ?? {}, processor.file).number('shortest_edge') ?? 224;
+function huggingFaceGeometry(processor: Fields, filter: Filter): { size: readonly [number, number]; steps: Geometry } {
+  const name =
+    processor.text('image_processor_type') ?? processor.text('feature_extractor_type') ?? 'ConvNextImageProcessor';
+  const kind = /^(ConvNext|ViT|DeiT|CLIP|Bit)(ImageProcessor|ImageProcessorFast|FeatureExtractor)$/.exec(name)?.[1];
+  if (kind === undefined)
+    throw processor.wrong(`the processor ${name}, which is not known here: its steps are not in the file`);
+  const sizes = fields(processor.value('size') ?? {}, processor.file, 'size');
+  const cut = fields(processor.value('crop_size') ?? {}, processor.file, 'crop_size');
+  const side = processor.number('size') ?? sizes.number('shortest_edge');
+  const [height, width] = [sizes.number('height') ?? side ?? 224, sizes.number('width') ?? side ?? 224];
+  const cropped = [
+    cut.number('height') ?? processor.number('crop_size') ?? (kind === 'DeiT' ? 224 : height),
+    cut.number('width') ?? processor.number('crop_size') ?? (kind === 'DeiT' ? 224 : width),
+  ] as const;
   const share = processor.number('crop_pct') ?? 224 / 256;
+  if (![height, width, ...cropped].every((n) => Number.isInteger(n) && n > 0) || !(share > 0 && share <= 1))
+    throw processor.wrong(`size ${height}×${width}, crop_size ${cropped.join('×')} or crop_pct ${share}`);
+
+  const resizes = processor.flag('do_resize') ?? true;
+  const squash: Geometry = (size) => (resizes ? [{ step: 'resize', ...size, filter }] : []);
+  if (kind === 'ConvNext') {
+    const cuts: Geometry = ({ height, width }) => (resizes ? shortSideThenCrop(height, width, share, filter) : []);
+    return { size: [height, width], steps: Math.max(height, width) < 384 ? cuts : squash };
+  }
+  const crops = processor.flag('do_center_crop') ?? kind !== 'ViT';
+  if (!crops && (kind === 'CLIP' || kind === 'Bit'))
+    throw processor.wrong(`do_center_crop false with ${name}: pictures would keep different shapes`);
+  if (!crops) return { size: [height, width], steps: squash };
+  const scale = (side: number, i: 0 | 1) => Math.round((side * [height, width][i]) / cropped[i]);
+  return {
+    size: cropped,
+    steps: ({ height: h, width: w }) => [
+      ...(kind === 'DeiT'
+        ? squash({ height: scale(h, 0), width: scale(w, 1) })
+        : resizes
+          ? [{ step: 'resizeShortSide', size: scale(Math.max(h, w), 0), filter } as const]
+          : []),
+      { step: 'centerCrop', height: h, width: w },
+    ],
+  };
+}
+
+/** Hugging Face's `preprocessor_config.json`. */
+function huggingFacePlan(processor: Fields): Pick<SideFiles, 'plan' | 'size'> {
   const filter = filters[processor.number('resample') ?? 3];
-  if (!filter || !Number.isInteger(side) || side < 1 || !(share > 0 && share <= 1))
-    throw processor.wrong(`size ${side}, crop_pct ${share} or resample ${processor.number('resample')}`);
+  if (!filter) throw processor.wrong(`resample ${processor.number('resample')}`);
+  const { size, steps } = huggingFaceGeometry(processor, filter);
   const values: Step[] = [];
   if (processor.flag('do_rescale') ?? true)
     values.push({ step: 'scale', factor: processor.number('rescale_factor') ?? 1 / 255, offset: 0 });
   if (processor.flag('do_normalize') ?? true) values.push(normalize(processor, 'image_mean', 'image_std', 0.5));
   return {
-    size: [side, side],
+    size,
     plan: ({ height, width, decode = 'default' }) => [
       { step: 'decode', as: decode },
-      ...(processor.flag('do_resize') === false
-        ? []
-        : side < 384
-          ? shortSideThenCrop(height, width, share, filter)
-          : [{ step: 'resize', height, width, filter } as const]),
+      ...steps({ height, width }),
       ...values,
     ],
   };
@@ -138,11 +179,29 @@ function normalize(from: Fields, mean: string, deviation: string, usual: number)
   return { step: 'normalize', mean: means, deviation: deviations };
 }
 
+/** Of timm's `model_args`: classes and channels show in the tensors, the rest is for training or is looked at. */
+const harmless = new Set([
+  'num_classes',
+  'in_chans',
+  'global_pool',
+  'pretrained',
+  'drop_rate',
+  'drop_path_rate',
+  'drop_block_rate',
+  'zero_init_last',
+]);
+
 /** timm's model configuration (timm/models/_hub.py) and evaluation transform (timm/data/transforms_factory.py). */
 function timm(config: Fields): SideFiles | undefined {
   const name = config.text('architecture') ?? '';
   if (Object.hasOwn(timmLacks, name)) throw config.lacks(`${name}: ${timmLacks[name]}`);
   if (!Object.hasOwn(family, name)) return undefined;
+  // What `create_model` was told beyond the name; some of it changes nothing at inference, or shows in the tensors.
+  const told = fields(config.value('model_args') ?? {}, config.file);
+  const odd = told.names().find((key) => !harmless.has(key) && told.has(key));
+  if (odd !== undefined) throw config.lacks(`${name} with model_args ${odd} ${short(told.value(odd))}`);
+  for (const from of [config, told])
+    if ((from.text('global_pool') ?? 'avg') !== 'avg') throw config.lacks(`global_pool ${from.text('global_pool')}`);
   // Older files hold one dictionary.
   const trained = config.has('pretrained_cfg') ? fields(config.value('pretrained_cfg'), config.file) : config;
   const [channels, height, width] = trained.numbers('input_size') ?? [3, 224, 224];
@@ -152,7 +211,14 @@ function timm(config: Fields): SideFiles | undefined {
   const sides = [channels, height, width];
   if (!filter || !(share > 0 && share <= 1) || sides.some((n) => !Number.isInteger(n) || n < 1 || n > 2 ** 16))
     throw trained.wrong(`input_size [${sides}], crop_pct ${share} or interpolation ${trained.text('interpolation')}`);
-  if (mode !== 'center' && mode !== 'squash') throw trained.wrong(`crop_mode ${mode}`);
+  if (mode !== 'center' && mode !== 'squash')
+    throw new ResidualError(
+      'WEIGHTS_FORMAT',
+      `${trained.file} asks for crop_mode ${mode}, which is not done here; pass the preprocessing and take the file away from beside the weights`,
+      {
+        file: trained.file,
+      },
+    );
   const values: Step[] = [{ step: 'scale', factor: 1 / 255, offset: 0 }, normalize(trained, 'mean', 'std', Number.NaN)];
   const labels = labelsOf(config, trained);
   return {
@@ -195,6 +261,7 @@ function labelsOf(config: Fields, trained: Fields): readonly ClassLabel[] | unde
 /** Typed access to a JSON object; what is there in another type is an error, `null` is nothing. */
 interface Fields {
   readonly file: string;
+  names(): readonly string[];
   has(name: string): boolean;
   value(name: string): unknown;
   text(name: string): string | undefined;
@@ -205,7 +272,9 @@ interface Fields {
   lacks(what: string): ResidualError;
 }
 
-function fields(json: unknown, file: string): Fields {
+/** @param of the field that holds it, which may be a bare number instead: then it has none of its own. */
+function fields(json: unknown, file: string, of?: string): Fields {
+  if (of !== undefined && typeof json === 'number') return fields({}, file);
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw wrong(file, 'holds no JSON object');
   const value = (name: string): unknown =>
     Object.hasOwn(json, name) ? ((json as Record<string, unknown>)[name] ?? undefined) : undefined;
@@ -217,12 +286,13 @@ function fields(json: unknown, file: string): Fields {
   const isNumber = (x: unknown): x is number => typeof x === 'number' && Number.isFinite(x);
   return {
     file,
+    names: () => Object.keys(json),
     has: (name) => value(name) !== undefined,
     value,
     text: (name) => typed(name, (x) => typeof x === 'string', 'text'),
-    // Hugging Face's `size` is a number in older files and an object in newer ones.
+    // Hugging Face's sizes are numbers in older files and objects in newer ones.
     number: (name) =>
-      name === 'size' && typeof value(name) === 'object' ? undefined : typed(name, isNumber, 'a number'),
+      /^(crop_)?size$/.test(name) && typeof value(name) === 'object' ? undefined : typed(name, isNumber, 'a number'),
     numbers: (name) =>
       typed(
         name,

@@ -187,8 +187,13 @@ export function torchValue(value: Pickled | undefined): Exclude<TorchValue, Torc
 
 const isIndex = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
-/** `[storage, offset, size, stride, …]`: torch/_utils.py, `_rebuild_tensor`. Bounds are checked by the container. */
-function rebuildTensor([storage, offset, size, stride]: readonly Pickled[]): Pickled | undefined {
+/**
+ * `(storage, offset, size, stride, requires_grad, hooks, metadata)`: torch/_utils.py, `_rebuild_tensor_v2`. Bounds are
+ * checked by the container. Metadata says that the numbers are to be negated or conjugated: no weight is stored so.
+ */
+function rebuildTensor([storage, offset, size, stride, , , bits]: readonly Pickled[]): Pickled | undefined {
+  if (bits && !(isObject(bits) && bits.kind === 'dict' && bits.entries.every((entry, i) => i % 2 === 0 || !entry)))
+    return;
   const run = torchValue(storage);
   if (run?.is !== 'storage' || !isIndex(offset)) return;
   if (!size || !isObject(size) || !('items' in size) || !stride || !isObject(stride) || !('items' in stride)) return;

@@ -22,8 +22,14 @@ const storage = (key: string, count: number | bigint, type = 'FloatStorage') =>
   `(${str('storage')}ctorch\n${type}\n${str(key)}${str('cpu')}${int(count)}NtQ`;
 
 /** Opcodes of a tensor. */
-const tensor = (run: string, offset: number | bigint, shape: (number | bigint)[], stride: (number | bigint)[]) =>
-  `ctorch._utils\n_rebuild_tensor_v2\n(${run}${int(offset)}(${shape.map(int).join('')}t(${stride.map(int).join('')}t\x89ccollections\nOrderedDict\n)RtR`;
+const tensor = (
+  run: string,
+  offset: number | bigint,
+  shape: (number | bigint)[],
+  stride: (number | bigint)[],
+  bits = '',
+) =>
+  `ctorch._utils\n_rebuild_tensor_v2\n(${run}${int(offset)}(${shape.map(int).join('')}t(${stride.map(int).join('')}t\x89ccollections\nOrderedDict\n)R${bits}tR`;
 
 const dict = (entries: Record<string, string>) =>
   `}(${Object.entries(entries)
@@ -34,6 +40,14 @@ const dict = (entries: Record<string, string>) =>
 const fourFloats = '\x04\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40\0\0\x80\x40';
 
 describe('the legacy container', () => {
+  test('numbers that are to be negated when they are read are refused, not read with the wrong sign', async () => {
+    const file = (bits: string) => legacy(dict({ a: tensor(storage('7', 4), 0, [4], [1], bits) }), ['7'], fourFloats);
+    const tell = (bits: Record<string, string>) => openCheckpoint(file(dict(bits)));
+    expect((await tell({})).tensors.has('a')).toBe(true);
+    expect((await tell({ neg: '\x89' })).tensors.has('a')).toBe(true);
+    await expect(tell({ neg: '\x88' })).rejects.toThrow(/_rebuild_tensor_v2/);
+  });
+
   test('reads views of one storage: whole, turned, shifted, repeated, empty, scalar', async () => {
     const four = storage('7', 4);
     const checkpoint = await openCheckpoint(

@@ -132,6 +132,21 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     !version.perPicturePostOps &&
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
+  /** Whether it is a convolution that the library computes wrongly. */
+  function isWrong({ src, weights, dst, stride, dilation, padding, ...op }: Convolution): boolean {
+    const isGrouped = weights.shape.length > src.shape.length;
+    const isPaddedAside = padding[0] + padding[2] === 0 && padding[1] + padding[3] > 0;
+    const isNarrow = src.shape[1] === 1 && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
+    const window = dilation[1] * ((weights.shape.at(-1) as number) - 1) + 1;
+    const hasEmptyWindows = Math.max(padding[1], padding[3]) >= window;
+    return (
+      misread({ ...op, dst }) ||
+      (!version.sidePadding8 && src.dtype === 's8' && isGrouped && isPaddedAside) ||
+      (!version.narrowSteps && isNarrow) ||
+      (!version.emptyWindows && hasEmptyWindows)
+    );
+  }
+
   const attributes = (given: Attributes = {}, more: Pick<Context, 'grouped' | 'reorder'> = {}): MadeAttributes =>
     attributesOf(given, { calls, version, md, ...more });
 
@@ -163,8 +178,7 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
 
     convolution(op) {
       const grouped = op.weights.shape.length > op.src.shape.length;
-      const sides = op.padding[0] + op.padding[2] === 0 && op.padding[1] + op.padding[3] > 0;
-      if (misread(op) || (!version.sidePadding8 && op.src.dtype === 's8' && grouped && sides)) return undefined;
+      if (isWrong(op)) return undefined;
       return make(operands(op), attributes(op, { grouped }), (attr) =>
         version.convolution(attr, {
           ...geometry(op),

@@ -1,6 +1,7 @@
 import type { Graph } from '../../graph/graph.js';
 import type { Quantisation } from '../../graph/quantisation.js';
 import type { Shape } from '../../tensor.js';
+import type { Precision } from '../engine.js';
 import type { Candidate } from './choose.js';
 import { jobOf, type Variant } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
@@ -17,11 +18,19 @@ export interface Sized {
   /** Of every value. */
   readonly shapes: readonly Shape[];
   readonly dtype: 'f32' | 'bf16';
+  /** Numbers of f32 are multiplied as bf16. */
+  readonly fastMath?: boolean;
   readonly quantisation?: Quantisation | undefined;
 }
 
+/** How a network of that precision keeps and multiplies its numbers. */
+export const kindOf = (precision: Precision = 'f32'): Pick<Sized, 'dtype' | 'fastMath'> => ({
+  dtype: precision === 'bf16' ? 'bf16' : 'f32',
+  ...(precision === 'f32-bf16' && { fastMath: true }),
+});
+
 /** What there is to choose for each step. */
-export const candidatesOf = ({ steps, shapes, dtype }: Sized): Candidate[] =>
+export const candidatesOf = ({ steps, shapes, dtype, fastMath }: Sized): Candidate[] =>
   steps.map((step) => {
     const { node, relu, residual } = step;
     if (node.op !== 'conv2d') return { step };
@@ -30,6 +39,7 @@ export const candidatesOf = ({ steps, shapes, dtype }: Sized): Candidate[] =>
       residual: residual === undefined ? undefined : dtype,
       relu,
       types: { src: dtype, weights: dtype, dst: dtype },
+      ...(fastMath && { fastMath }),
     });
     return { step, job };
   });
@@ -37,7 +47,7 @@ export const candidatesOf = ({ steps, shapes, dtype }: Sized): Candidate[] =>
 /** @param variantOf how the convolution of a step is computed, by the step's position. */
 export function compilePlan(
   dnnl: Dnnl,
-  { graph, steps, shapes, dtype, quantisation }: Sized,
+  { graph, steps, shapes, dtype, fastMath, quantisation }: Sized,
   packed: PackedWeights,
   variantOf: (step: number) => Variant,
 ): Plan {
@@ -46,7 +56,7 @@ export function compilePlan(
     ...graph.inputs.map(({ value, name }) => [value, name] as const),
     ...steps.map((step) => [step.output, step.name] as const),
   ]);
-  return buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, quantisation }, (draft, index) => {
+  return buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, fastMath, quantisation }, (draft, index) => {
     const step = steps[index];
     lower({
       draft,

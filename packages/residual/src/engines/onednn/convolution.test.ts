@@ -179,6 +179,27 @@ withLibrary('convolutions', () => {
     }
   });
 
+  test('one channel, steps to the right only, one window wide: in version 2', () => {
+    const of: Case = { src: [2, 1, 5, 4], out: 16, kernel: [1, 3], stride: [1, 2], padding: [0, 0, 0, 0] };
+    const once = () => compute(of, 'f32', 'channelsLast');
+    if (dnnl.major === 3) expect(once).toThrow('no implementation');
+    else expect(relativeError(once().got, once().expected)).toBeLessThan(bound.f32);
+  });
+
+  test('windows in nothing but zeros: in version 2', () => {
+    const of: Case = {
+      src: [2, 2, 8, 1],
+      out: 2,
+      kernel: [3, 1],
+      stride: [2, 2],
+      dilation: [2, 2],
+      padding: [0, 1, 2, 1],
+    };
+    const once = () => compute(of, 'f32', 'channelsLast');
+    if (dnnl.major === 3) expect(once).toThrow('no implementation');
+    else expect(relativeError(once().got, once().expected)).toBeLessThan(bound.f32);
+  });
+
   test('fast arithmetic in f32 only where it is asked for: nothing changes in version 2', () => {
     const exact = compute(cases['three by three'], 'f32', 'channelsLast');
     const fast = compute(cases['three by three'], 'f32', 'channelsLast', { fastMath: true });

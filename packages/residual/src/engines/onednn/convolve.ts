@@ -19,6 +19,8 @@ export interface Job extends Pick<OpAttributes['conv2d'], 'kernel' | 'stride' | 
   /** Numbers of what the destination holds and is added; undefined where nothing is. */
   readonly residual: DataType | undefined;
   readonly relu: boolean;
+  /** Multiplies as bf16 what is kept in f32. */
+  readonly fastMath?: boolean;
   readonly types: { readonly src: DataType; readonly weights: DataType; readonly dst: DataType };
 }
 
@@ -26,7 +28,7 @@ export function jobOf(
   attributes: OpAttributes['conv2d'],
   src: Shape,
   dst: Shape,
-  rest: Pick<Job, 'bias' | 'residual' | 'relu' | 'types'>,
+  rest: Pick<Job, 'bias' | 'residual' | 'relu' | 'types' | 'fastMath'>,
 ): Job {
   const { kernel, stride, dilation, groups } = attributes;
   const padding = resolvePadding(attributes.padding, [src[2], src[3]], kernel, stride, dilation);
@@ -66,7 +68,7 @@ export function makeConvolution(
   variant: Variant,
   attributes: Attributes & Pick<Convolution, 'training'> = {},
 ): Primitive | undefined {
-  const { src, dst, types, stride, dilation, padding, residual, relu } = job;
+  const { src, dst, types, stride, dilation, padding, residual, relu, fastMath } = job;
   return dnnl.convolution({
     src: dnnl.describe(src, types.src, sourceLayout(job, variant)),
     weights: dnnl.describe(weightShape(job), types.weights, 'any'),
@@ -80,6 +82,7 @@ export function makeConvolution(
       ...(residual === undefined ? [] : [{ op: 'sum', dtype: residual } as const]),
       ...(relu ? [{ op: 'relu' } as const] : []),
     ],
+    ...(fastMath && { fastMath }),
     ...attributes,
   });
 }

@@ -181,7 +181,10 @@ export interface Dnnl extends TrainingOps {
   /** Inference form, with mean, variance, scale and shift as arguments, f32 `[C]`. */
   batchNorm(op: { src: Desc; dst: Desc; epsilon: number; relu: boolean }): Primitive | undefined;
   eltwise(op: { src: Desc; dst: Desc; kind: 'relu' | 'sigmoid' }): Primitive | undefined;
-  /** Element by element; `src1` may be 1 where `src` is not. `greater` is 1 where `src` is above `src1`, else 0. */
+  /**
+   * Element by element; `src1` may be 1 where `src` is not. `greater` is 1 where `src` is above `src1`, else 0.
+   * With post-ops, version 2 must not write over `src` where blocks of channels are not full: it computes that wrongly.
+   */
   binary(
     op: { src: Desc; src1: Desc; dst: Desc; kind: 'add' | 'mul' | 'greater' } & Pick<Attributes, 'postOps'>,
   ): Primitive | undefined;

@@ -26,6 +26,7 @@ export function convolve(site: Site, attributes: OpAttributes['conv2d']): boolea
     residual: undefined,
     relu: step.relu,
     types,
+    ...(draft.fastMath && { fastMath: true }),
   });
 
   const layout = sourceLayout(plain, variant);

@@ -1,10 +1,19 @@
 import type { OpAttributes } from '../../graph/ops.js';
 import type { Shape } from '../../tensor.js';
-import { isWinograd, type Job, jobOf, makeConvolution, sourceLayout, type Variant, weightShape } from './convolve.js';
+import {
+  direct,
+  isWinograd,
+  type Job,
+  jobOf,
+  makeConvolution,
+  sourceLayout,
+  type Variant,
+  weightShape,
+} from './convolve.js';
 import { argument, type Desc, type Dnnl } from './dnnl.js';
 import type { Backward } from './dnnl-training.js';
 import type { Place } from './plan.js';
-import { copy, firstFast, type Operand, operand, perChannel, type TrainingSite } from './training-site.js';
+import { copy, fillsBlocks, firstFast, type Operand, operand, perChannel, type TrainingSite } from './training-site.js';
 
 type Attributes = OpAttributes['conv2d'];
 
@@ -12,13 +21,12 @@ type Attributes = OpAttributes['conv2d'];
  * The kernels a training step takes for a convolution, forward and backward, best first: never by the clock, as the same
  * step is to give the same bits.
  */
-export function variantsOf({ major }: Dnnl, job: Job, layout: Variant['layout']): Variant[] {
-  const all: Variant[] = [{ layout, algorithm: 'direct' }];
-  if (layout === 'blocked') {
-    if (major === 2 && isWinograd(job)) all.unshift({ layout, algorithm: 'winograd' });
-    all.push({ layout: 'channelsLast', algorithm: 'direct' });
-  }
-  return all;
+export function variantsOf(dnnl: Dnnl, job: Job, layout: Variant['layout']): Variant[] {
+  const blocked = { layout: 'blocked', algorithm: 'direct' } as const;
+  const isOpen = sourceLayout(job, blocked) === 'plain' || fillsBlocks(dnnl, job.src);
+  if (layout !== 'blocked' || !isOpen || !fillsBlocks(dnnl, job.dst)) return [direct];
+  const isQuicker = dnnl.major === 2 && isWinograd(job);
+  return [...(isQuicker ? [{ ...blocked, algorithm: 'winograd' } as const] : []), blocked, direct];
 }
 
 function jobFor({ draft: { dtype }, work }: TrainingSite, attributes: Attributes, src: Shape, dst: Shape): Job {
@@ -99,7 +107,7 @@ export function weightGradient(
   layout: Variant['layout'],
   hasBias: boolean,
 ): { way: Variant; primitive: Backward<'src' | 'diffWeights' | 'diffDst'> } | undefined {
-  return firstFast(variantsOf(dnnl, job, layout), (variant) =>
+  const found = firstFast(variantsOf(dnnl, job, layout), (variant) =>
     dnnl.convolutionBackwardWeights({
       ...geometry(job, variant),
       src: dnnl.describe(job.src, job.types.src, sourceLayout(job, variant)),
@@ -108,6 +116,9 @@ export function weightGradient(
       diffDst: dnnl.describe(job.dst, job.types.dst, variant.layout),
     }),
   );
+  if (found || job.types.src === 'f32') return found;
+  // Some are refused in bf16: pictures narrower than the stride.
+  return weightGradient(dnnl, { ...job, types: { src: 'f32', weights: 'f32', dst: 'f32' } }, layout, hasBias);
 }
 
 export function convolveWeightGradient(site: TrainingSite, attributes: Attributes): boolean {
@@ -117,8 +128,9 @@ export function convolveWeightGradient(site: TrainingSite, attributes: Attribute
   const found = weightGradient(draft.dnnl, job, layout, work.bias !== undefined);
   if (found === undefined) return false;
   const { way, primitive } = found;
-  const src = draft.find(x, { layout: sourceLayout(job, way), dtype: draft.dtype });
-  const from = draft.find(dy, { layout: way.layout, dtype: draft.dtype });
+  const { dtype } = primitive.src;
+  const src = draft.find(x, { layout: sourceLayout(job, way), dtype });
+  const from = draft.find(dy, { layout: way.layout, dtype });
   deliverWeight(site, primitive, [
     [argument.src, src],
     [argument.diffDst, from],

@@ -1,7 +1,7 @@
 import type { Node } from '../../graph/graph.js';
 import { type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
 import type { TrainingOpAttributes, TrainingOpName } from '../../graph/training-ops.js';
-import type { Shape } from '../../tensor.js';
+import { type Shape, sizeOf } from '../../tensor.js';
 import { direct } from './convolve.js';
 import { argument, type Layout, type Pooling } from './dnnl.js';
 import { isHalfPixel, lowerings, type Site } from './lower.js';
@@ -207,36 +207,38 @@ const training = {
       [argument.dst, dst],
     ]);
   },
-  /** dy · (y > 0): quicker than the library's own, and it may lie where dy does. */
+  /**
+   * dy · (y > 0): quicker than the library's own. The numbers are taken for one long row, as its fast kernel for a number
+   * that all are compared with knows no blocks.
+   */
   reluGradient(site) {
     const { draft, work, index, shapeOf, frozen } = site;
     const { dnnl, dtype } = draft;
     const [dy, y] = work.inputs;
     const shape = shapeOf(y);
     const wish = picture(site, shape);
-    const [from, result] = [draft.find(dy, wish), draft.find(y, wish)];
     const to = draft.over([dy], index, shape, wish.layout, dtype);
-    const one = shape.map(() => 1);
-    const nothing = dnnl.describe(one, dtype, 'plain');
-    frozen.add('nothing', new Float32Array(1));
+    const row = dnnl.describe([sizeOf(shape)], dtype, 'plain');
+    const nothing = dnnl.describe([1], dtype, 'plain');
     const primitive = dnnl.binary({
-      src: result.desc,
+      src: row,
       src1: nothing,
-      dst: to.desc,
+      dst: row,
       kind: 'greater',
-      postOps: [{ op: 'mul', by: from.desc }],
+      postOps: [{ op: 'mul', by: row }],
     });
     if (primitive === undefined) return false;
+    frozen.add('nothing', new Float32Array(1));
     draft.emit(
       'other',
       work.name,
       primitive,
       [
-        [argument.src, result],
-        [dnnl.postOpArgument(0), from],
-        [argument.dst, to],
+        [argument.src, { ...draft.find(y, wish), desc: row }],
+        [dnnl.postOpArgument(0), { ...draft.find(dy, wish), desc: row }],
+        [argument.dst, { ...to, desc: row }],
       ],
-      [[argument.src1, frozen.pack('nothing', one, nothing)]],
+      [[argument.src1, frozen.pack('nothing', [1], nothing)]],
     );
     draft.settle(work.outputs[0], to);
     return true;
@@ -342,19 +344,28 @@ const training = {
     draft.settle(value, to);
     return true;
   },
+  /** As a mean, for which there are fast kernels, times the number of pixels. */
   spatialSum(site) {
     const { draft, work, shapeOf } = site;
     const [value] = work.outputs;
-    const from = draft.find(work.inputs[0], picture(site, shapeOf(work.inputs[0])));
-    const to = draft.fresh(shapeOf(value), from.layout, 'f32');
-    return settled(
-      site,
-      to,
-      apply(site, draft.dnnl.reduction({ src: from.desc, dst: to.desc, kind: 'sum' }), [
-        [argument.src, from],
-        [argument.dst, to],
-      ]),
-    );
+    const shape = shapeOf(work.inputs[0]);
+    const size = [shape[2], shape[3]] as const;
+    const from = draft.find(work.inputs[0], picture(site, shape));
+    const to = draft.fresh(shapeOf(value), from.layout, draft.dtype);
+    const window = { kernel: size, stride: [1, 1], padding: [0, 0, 0, 0], kind: 'mean' } as const;
+    const mean = draft.dnnl.pooling({ ...window, src: from.desc, dst: to.desc });
+    const sum = draft.dnnl.sum({ srcs: [to.desc], scales: [size[0] * size[1]], dst: to.desc });
+    if (mean === undefined || sum === undefined) return false;
+    draft.emit('other', work.name, mean, [
+      [argument.src, from],
+      [argument.dst, to],
+    ]);
+    draft.emit('other', `${work.name}, times pixels`, sum, [
+      [argument.multipleSrc, to],
+      [argument.dst, to],
+    ]);
+    draft.settle(value, to);
+    return true;
   },
   denseInputGradient,
   denseWeightGradient,

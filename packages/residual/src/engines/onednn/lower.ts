@@ -196,6 +196,7 @@ export const lowerings = {
       ...(bias !== undefined && { bias: draft.dnnl.describe([shape[1]], 'f32', 'plain') }),
       dst: to.desc,
       ...(step.relu && { postOps: [{ op: 'relu' }] }),
+      ...(draft.fastMath && { fastMath: true }),
     });
     if (primitive?.weights === undefined) return false;
     draft.emit(

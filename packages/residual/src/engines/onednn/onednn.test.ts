@@ -12,8 +12,9 @@ import { engines } from '../index.js';
 import { randomLayer, randomNetwork } from '../random.test.graphs.js';
 import { reference } from '../reference/run.js';
 import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
-import { candidatesOf, compilePlan } from './compile.js';
+import { candidatesOf, compilePlan, kindOf } from './compile.js';
 import { direct, type Job, makeConvolution, type Variant, ways } from './convolve.js';
+import type { Attributes } from './dnnl.js';
 import { fuse } from './fuse.js';
 import { openDnnl } from './library.js';
 import { packWeights } from './packed.js';
@@ -133,6 +134,51 @@ test('the self-check goes through Winograd’s weights, wherever the clock may l
       onednn.compile(graph, options.way === 'winograd' ? new Map([...weights, [name, left]]) : weights, options),
   };
   await expect(selfCheck('onednn', unscaled, ['direct', 'winograd'], {})).rejects.toThrow('computes wrong results');
+});
+
+describe('f32-bf16, which version 3 has where there is AMX', () => {
+  const graph = prune(build('resnet20', { depths: [1, 1, 1] }));
+  const weights = noiseWeights(graph);
+
+  test('is never silently f32', async () => {
+    const { major, processor, version } = openDnnl();
+    const compiled = onednn.compile(graph, weights, { precision: 'f32-bf16' });
+    if (major === 3 && processor.amx) return (await compiled).dispose();
+    await expect(compiled).rejects.toMatchObject({
+      code: 'ENGINE',
+      message: expect.stringContaining(`needs oneDNN 3 and a processor with AMX, and this is oneDNN ${version}`),
+    });
+  });
+
+  test('is asked for in every convolution and dense layer, and stays near f32', async () => {
+    const asked: unknown[] = [];
+    const opened = openDnnl();
+    const noting =
+      <Op extends Attributes, Made>(make: (op: Op) => Made) =>
+      (op: Op): Made => {
+        asked.push(op.fastMath);
+        return make(op);
+      };
+    const dnnl = {
+      ...opened,
+      convolution: noting(opened.convolution),
+      innerProduct: noting(opened.innerProduct),
+    };
+    const folding = planFolding(graph, weights);
+    const image = noiseTensor([1, 3, 32, 32], noise(1));
+    const shapes = inferShapes(folding.graph, { [graph.inputs[0].name]: image.shape });
+    const packed = packWeights(dnnl, { kept: new Map(), users: 0 });
+    packed.supply(folding, weights);
+    const network = { graph: folding.graph, steps: fuse(folding.graph), shapes, ...kindOf('f32-bf16') };
+    expect(candidatesOf(network).every(({ job }) => job === undefined || job.fastMath)).toBe(true);
+    const plan = compilePlan(dnnl, network, packed, () => direct);
+    expect(asked).toEqual(Array(8).fill(true));
+    const [expected] = Object.values(await run(reference, { graph, image }, 1));
+    const [received] = Object.values(plan.run({ [graph.inputs[0].name]: image }));
+    expect(difference(received, expected)).toBeLessThan(1e-2);
+    plan.dispose();
+    packed.dispose();
+  });
 });
 
 test('zeros around negative numbers win a MaxPool', async () => {

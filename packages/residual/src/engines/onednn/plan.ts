@@ -24,6 +24,9 @@ export interface Place {
   readonly address?: bigint;
 }
 
+/** Bytes of scratch memory that all calls share, as it stays in the cache; more is found among the activations. */
+const mostShared = 2 ** 22;
+
 /** What a lowering asks for: layout and numbers; its input as it lies where a field is left out. */
 export interface Wish {
   readonly layout?: Layout;
@@ -63,6 +66,8 @@ export interface Plan {
   run(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
   /** Does the calls of one kind only, on whatever the memory holds: for timings. */
   repeat(kind: InstructionKind): void;
+  /** Bytes of the memory that all values share, scratch memory included. */
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -72,6 +77,7 @@ export interface Draft {
   readonly quantisation: Quantisation | undefined;
   /** Numbers of activations that nothing else is said of. */
   readonly dtype: 'f32' | 'bf16';
+  readonly fastMath?: boolean | undefined;
   /** A value as it first came to lie. */
   home(value: number): Place;
   /** The same, or undefined before it is there. */
@@ -114,7 +120,7 @@ export function buildPlan(
   graph: Pick<StepGraph, 'inputs' | 'outputs'>,
   reads: readonly (readonly number[])[],
   shapes: readonly Shape[],
-  options: { dtype: 'f32' | 'bf16'; quantisation: Quantisation | undefined },
+  options: Pick<Draft, 'dtype' | 'fastMath' | 'quantisation'>,
   lower: (draft: Draft, step: number) => void,
 ): Plan {
   /** What the plan holds beside JavaScript's memory; it goes in the opposite order. */
@@ -195,8 +201,11 @@ export function buildPlan(
       inhabit(value, place);
     },
     emit(kind, name, primitive, at, constants = []) {
-      for (const [, place] of at) use(place);
-      instructions.push({ kind, name, primitive, places: at, constants: [...constants, ...primitive.constants] });
+      const { scratchpad: bytes } = primitive;
+      const scratch = bytes > mostShared ? [draft.room(dnnl.describe([bytes], 'u8', 'plain'))] : [];
+      const all = [...at, ...scratch.map((place) => [argument.scratchpad, place] as const)];
+      for (const [, place] of all) use(place);
+      instructions.push({ kind, name, primitive, places: all, constants: [...constants, ...primitive.constants] });
     },
     host(name, by, at, run) {
       for (const place of at) use(place);
@@ -301,7 +310,11 @@ function bind(
 ): Plan {
   const used = pieces.filter((piece) => piece.to >= 0);
   const bytes = layOut(used);
-  const scratchBytes = Math.max(0, ...instructions.map(({ primitive }) => primitive?.scratchpad ?? 0));
+  const shared = ({ primitive }: Instruction): number => {
+    const bytes = primitive?.scratchpad ?? 0;
+    return bytes > mostShared ? 0 : bytes;
+  };
+  const scratchBytes = Math.max(0, ...instructions.map(shared));
   function allocate(bytes: number): bigint {
     const address = dnnl.allocate(bytes);
     owned.push(() => dnnl.free(address));
@@ -335,10 +348,11 @@ function bind(
     return found;
   }
 
-  const calls = instructions.map(({ kind, primitive, places, constants, host }) => {
+  const calls = instructions.map((instruction) => {
+    const { kind, primitive, places, constants, host } = instruction;
     if (primitive === undefined) return { kind, host: () => host?.(addressOf) };
     const list: Argument[] = [...places.map(([id, place]): Argument => [id, memoryOf(place)]), ...constants];
-    if (primitive.scratchpad && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
+    if (shared(instruction) && scratchMemory) list.push([argument.scratchpad, scratchMemory]);
     return { kind, handle: primitive.handle, args: arguments_(list) };
   });
   const floats = (place: Place, length: number) => new Float32Array(dnnl.view(addressOf(place), length * 4), 0, length);
@@ -366,6 +380,7 @@ function bind(
         from.map(({ name, shape, view }): [string, Tensor] => [name, { dtype: 'float32', shape, data: view.slice() }]),
       );
     },
+    bytes: bytes + scratchBytes,
     repeat(kind) {
       for (const call of calls) if (call.kind === kind) perform(call);
       dnnl.wait();

@@ -11,6 +11,9 @@ export interface Remembered {
   save(): void;
 }
 
+/** Times that are kept, the latest: far more than some networks at some sizes need, and a few megabytes. */
+const most = 20_000;
+
 /**
  * What was measured before under the same conditions: a text that names library, processor and threads. A file that is
  * missing, damaged or of other conditions is as good as none.
@@ -25,12 +28,16 @@ export function remember(conditions: string): Remembered {
     measured,
     save() {
       if (measured.size === saved) return;
+      for (const key of measured.keys()) {
+        if (measured.size <= most) break;
+        measured.delete(key);
+      }
       saved = measured.size;
       const part = `${file}.${process.pid}.part`;
       try {
         makeFolder(folder);
         // Another process may have measured other networks meanwhile.
-        const times = Object.fromEntries([...read(file, conditions), ...measured]);
+        const times = Object.fromEntries([...read(file, conditions), ...measured].slice(-most));
         writeFileSync(part, `${JSON.stringify({ conditions, times })}\n`);
         renameSync(part, file);
       } catch {

@@ -5,7 +5,7 @@ import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { chooseVariants } from './choose.js';
-import { candidatesOf, compilePlan } from './compile.js';
+import { candidatesOf, compilePlan, kindOf } from './compile.js';
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
@@ -46,7 +46,15 @@ const isFixed = ({ deterministic, precision }: BackendOptions): boolean =>
   deterministic === true || precision === 'int8';
 
 /** @throws ENGINE for numbers that this processor only has slow kernels for, or would compute wrongly with. */
-export function checkPrecision({ processor: { isa, bf16, vnni } }: Dnnl, { precision }: BackendOptions): void {
+export function checkPrecision(dnnl: Dnnl, { precision }: BackendOptions): void {
+  const { isa, bf16, vnni, amx } = dnnl.processor;
+  // The library would compute in f32 all the same, and say nothing.
+  if (precision === 'f32-bf16' && !(dnnl.major === 3 && amx))
+    throw new ResidualError(
+      'ENGINE',
+      `precision f32-bf16 needs oneDNN 3 and a processor with AMX, and this is oneDNN ${dnnl.version} (${isa}); use f32${bf16 ? ' or bf16' : ''}`,
+      { precision },
+    );
   if (precision === 'bf16' && !bf16)
     throw new ResidualError(
       'ENGINE',
@@ -159,8 +167,7 @@ function makePlan(
   threads: number,
 ): Plan {
   const { precision, quantisation, way } = options;
-  const dtype = precision === 'bf16' ? 'bf16' : 'f32';
-  const network = { graph, steps, shapes, dtype, quantisation } as const;
+  const network = { graph, steps, shapes, quantisation, ...kindOf(precision) };
   if (isFixed(options)) return compilePlan(dnnl, network, packed, () => direct);
   const candidates = candidatesOf(network);
   if (way) {

@@ -1,7 +1,7 @@
 import { anyScales } from '../../graph/eight-bits.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import type { Precision } from '../engine.js';
-import { candidatesOf, compilePlan } from './compile.js';
+import { candidatesOf, compilePlan, kindOf } from './compile.js';
 import { direct, type Job, type Variant } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse } from './fuse.js';
@@ -27,9 +27,8 @@ export function slowLayers(
   variantOf: (job: Job) => Variant = () => direct,
 ): string[] {
   const shapes = inferShapes(graph, Object.fromEntries(graph.inputs.map(({ name, shape }) => [name, shape])));
-  const dtype = precision === 'bf16' ? 'bf16' : 'f32';
   const quantisation = precision === 'int8' ? anyScales(graph) : undefined;
-  const network = { graph, steps: fuse(graph), shapes, dtype, quantisation } as const;
+  const network = { graph, steps: fuse(graph), shapes, quantisation, ...kindOf(precision) };
   const jobs = candidatesOf(network).map(({ job }) => job);
   const variants = jobs.map((job) => (job ? variantOf(job) : direct));
   const plan = compilePlan(dnnl, network, noWeights(graph), (step) => variants[step]);

@@ -1,10 +1,11 @@
 import { processor } from '#runtime';
 import { inferShapes, type Parameter, type StepNode } from '../../graph/graph.js';
+import { recompute } from '../../graph/recompute.js';
 import { gradientName, type TrainingStep } from '../../graph/training-step.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { ProgramOptions, TrainingBackend, TrainingProgram } from '../training.js';
 import { newPiece } from './arena.js';
-import { jobOf } from './convolve.js';
+import { jobOf, type Variant } from './convolve.js';
 import type { Desc, Dnnl } from './dnnl.js';
 import { type Flat, flatArrays } from './flat.js';
 import { fuseTraining, readByWork, type Work } from './fuse-training.js';
@@ -34,17 +35,26 @@ export interface OnednnTraining extends TrainingProgram {
   convolutions(): number;
 }
 
-export function prepare(dnnl: Dnnl, step: TrainingStep, weights: Weights, options: ProgramOptions): OnednnTraining {
+/**
+ * @param layout how pictures lie between layers. Kernels for AMX want the channels of a pixel together; all others are as
+ * quick with blocks of channels, and BatchNorm is twice as quick: what it reads again is still in the cache.
+ */
+export function prepare(
+  dnnl: Dnnl,
+  step: TrainingStep,
+  weights: Weights,
+  options: ProgramOptions,
+  layout: Variant['layout'] = options.precision === 'bf16' && dnnl.processor.amx ? 'channelsLast' : 'blocked',
+): OnednnTraining {
   const threads = options.threads ?? processor().cores;
   dnnl.setThreads(threads);
   const dtype = options.precision === 'bf16' ? 'bf16' : 'f32';
-  // Kernels for AMX want the channels of a pixel together; for all others blocks of channels are the quicker.
-  const layout = dtype === 'bf16' && dnnl.processor.amx ? 'channelsLast' : 'blocked';
-  const { graph, trained } = step;
+  const { trained } = step;
+  const graph = options.recompute ? recompute(step.graph) : step.graph;
   const shapes = inferShapes(graph);
   const work = fuseTraining(graph);
   const named = new Map(trained.map((parameter) => [parameter.name, parameter]));
-  const descs = descsOf(dnnl, step, work, shapes, dtype, layout);
+  const descs = descsOf(dnnl, { graph, trained }, work, shapes, dtype, layout);
   const flat = flatArrays(
     dnnl,
     options.groups.map((names) =>
@@ -146,11 +156,11 @@ function program(
 /** How each trained parameter lies in the flat arrays: as its gradient comes out of the library, else row by row. */
 function descsOf(
   dnnl: Dnnl,
-  { graph, trained }: TrainingStep,
+  { graph, trained }: Pick<TrainingStep, 'graph' | 'trained'>,
   work: readonly Work[],
   shapes: readonly Shape[],
   dtype: 'f32' | 'bf16',
-  layout: 'blocked' | 'channelsLast',
+  layout: Variant['layout'],
 ): Map<number, Desc> {
   const makers = new Map(work.map((one) => [one.outputs[0], one]));
   return new Map(

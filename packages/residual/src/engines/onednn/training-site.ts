@@ -2,7 +2,7 @@ import type { Shape } from '../../tensor.js';
 import { sizeOf } from '../../tensor.js';
 import type { Activation, Numbers } from '../reference/kernels.js';
 import { compute } from '../reference/training-kernels.js';
-import { type Argument, argument, type Desc, type Ready } from './dnnl.js';
+import { type Argument, argument, type Desc, type Dnnl, type Ready } from './dnnl.js';
 import { readByWork, type Work } from './fuse-training.js';
 import type { PackedWeights } from './packed.js';
 import type { Draft, Place } from './plan.js';
@@ -35,9 +35,15 @@ export interface Workspace {
   readonly layout: Place['layout'];
 }
 
-/** Numbers of activations and of their gradients. */
-export const picture = ({ draft, layout }: Pick<TrainingSite, 'draft' | 'layout'>, shape: Shape) =>
-  ({ layout: shape.length === 4 ? layout : 'plain', dtype: draft.dtype }) as const;
+/** How an activation and its gradient lie. */
+export const picture = ({ draft, layout }: Pick<TrainingSite, 'draft' | 'layout'>, shape: Shape) => {
+  const pictures = layout === 'blocked' && fillsBlocks(draft.dnnl, shape) ? 'blocked' : 'channelsLast';
+  return { layout: shape.length === 4 ? pictures : 'plain', dtype: draft.dtype } as const;
+};
+
+/** Whether blocks of channels are full: the library has few fast kernels for others. */
+export const fillsBlocks = ({ processor: { avx512 } }: Dnnl, shape: Shape): boolean =>
+  shape[1] % (avx512 ? 16 : 8) === 0;
 
 type Given = readonly (readonly [id: number, place: Place])[];
 

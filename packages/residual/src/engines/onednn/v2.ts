@@ -75,6 +75,8 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     // 2.6.3 takes the first picture's for all of them in its convolutions by matrix products, channels-last.
     perPicturePostOps: false,
     sidePadding8: true,
+    narrowSteps: true,
+    emptyWindows: true,
     gaplessCopy: undefined,
     tags: {
       any: 1,

@@ -56,6 +56,10 @@ export interface Version {
   readonly perPicturePostOps: boolean;
   /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
   readonly sidePadding8: boolean;
+  /** One channel may be read with steps to the right, but not down, by windows of which one fits side by side. */
+  readonly narrowSteps: boolean;
+  /** Windows may lie wholly in the zeros left or right of a picture. */
+  readonly emptyWindows: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;

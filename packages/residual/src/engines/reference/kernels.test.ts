@@ -139,6 +139,15 @@ describe('the others, by hand', () => {
       expect(wide({ coordinates: 'half_pixel', nearest: 'round_prefer_floor' }, 0.5)).toEqual([10, 30]);
       expect(wide({ coordinates: 'half_pixel', nearest: 'round_prefer_ceil' }, 0.5)).toEqual([20, 40]);
     });
+    test('places are counted in float32, as in ONNX Runtime: 3.5 / 0.7 is 5', () => {
+      const attributes = { mode: 'nearest', coordinates: 'half_pixel', nearest: 'round_prefer_floor' } as const;
+      expect(
+        compute('resize', [count([1, 1, 1, 6])], { to: { scales: [1, 0.699999988079071] }, ...attributes }),
+      ).toEqual([
+        [1, 1, 1, 4],
+        [0, 2, 3, 4],
+      ]);
+    });
     test('bilinear by the four rules', () => {
       const bilinear = (coordinates: OpAttributes['resize']['coordinates'], size: number) =>
         wide({ mode: 'bilinear', coordinates, to: { sizes: [1, size] } }, 1);

@@ -17,35 +17,18 @@ type Window = { kernel: readonly [number, number]; stride: readonly [number, num
 /** What each op means, in plain loops. This is the definition that the engines are compared with. */
 export const kernels = {
   /** out[n, o, y, x] = bias[o] + Σ over (i, ky, kx) of weight[o, i, ky, kx] · in[n, i, y·s + ky·d − p, x·s + kx·d − p]. */
-  conv2d([input, weight, bias], { kernel, stride, padding, dilation, groups }, [batch, outChannels, outH, outW]) {
-    const [, inChannels, inH, inW] = input.shape;
-    const [top, left] = resolvePadding(padding, [inH, inW], kernel, stride, dilation);
-    const [groupIn, groupOut] = [inChannels / groups, outChannels / groups];
-    const out = new Float64Array(batch * outChannels * outH * outW);
-    const [from, by] = [input.data, weight.data];
-    for (let n = 0; n < batch; n++)
-      for (let o = 0; o < outChannels; o++) {
-        const to = (n * outChannels + o) * outH * outW;
-        if (bias !== undefined) out.fill(bias.data[o], to, to + outH * outW);
-        const firstChannel = Math.floor(o / groupOut) * groupIn;
-        for (let i = 0; i < groupIn; i++) {
-          const plane = (n * inChannels + firstChannel + i) * inH * inW;
-          for (let ky = 0; ky < kernel[0]; ky++) {
-            const offsetY = ky * dilation[0] - top;
-            const [y0, y1] = inside(offsetY, stride[0], inH, outH);
-            for (let kx = 0; kx < kernel[1]; kx++) {
-              const w = by[((o * groupIn + i) * kernel[0] + ky) * kernel[1] + kx];
-              const offsetX = kx * dilation[1] - left;
-              const [x0, x1] = inside(offsetX, stride[1], inW, outW);
-              for (let y = y0; y < y1; y++) {
-                const row = plane + (y * stride[0] + offsetY) * inW + offsetX;
-                const outRow = to + y * outW;
-                for (let x = x0; x < x1; x++) out[outRow + x] += w * from[row + x * stride[1]];
-              }
-            }
-          }
-        }
+  conv2d([input, weight, bias], attributes, shape) {
+    const out = new Float64Array(sizeOf(shape));
+    const numbers = new Float64Array(sizeOf(weight.shape.slice(1)));
+    eachWindow(input.shape, shape, attributes, (pixels, channels) => {
+      for (let k = 0; k < numbers.length; k++) numbers[k] = pixels[k] >= 0 ? input.data[pixels[k]] : 0;
+      for (const [o, at] of channels) {
+        const row = o * numbers.length;
+        let sum = bias === undefined ? 0 : bias.data[o];
+        for (let k = 0; k < numbers.length; k++) sum += weight.data[row + k] * numbers[k];
+        out[at] = sum;
       }
+    });
     return out;
   },
 
@@ -219,27 +202,63 @@ export const kernels = {
   },
 } satisfies { [K in OpName]: Kernel<K> };
 
-/** The outputs `first … end − 1` for which `index · stride + offset` lies in `0 … size − 1`. */
-export function inside(offset: number, stride: number, size: number, count: number): [first: number, end: number] {
-  const first = Math.max(0, Math.ceil(-offset / stride));
-  return [first, Math.min(count, Math.floor((size - 1 - offset) / stride) + 1)];
+/**
+ * Visits a convolution's windows: where each number of one output channel's weight meets the input, −1 in the padding, and
+ * the output channels that this window makes, each with the place of what it makes.
+ */
+export function eachWindow(
+  [batch, inChannels, inH, inW]: Shape,
+  [, outChannels, outH, outW]: Shape,
+  { kernel, stride, padding, dilation, groups }: OpAttributes['conv2d'],
+  visit: (pixels: Int32Array, channels: readonly (readonly [channel: number, at: number])[]) => void,
+): void {
+  const [top, left] = resolvePadding(padding, [inH, inW], kernel, stride, dilation);
+  const [groupIn, groupOut] = [inChannels / groups, outChannels / groups];
+  const pixels = new Int32Array(groupIn * kernel[0] * kernel[1]);
+  for (let n = 0; n < batch; n++)
+    for (let group = 0; group < groups; group++)
+      for (let y = 0; y < outH; y++)
+        for (let x = 0; x < outW; x++) {
+          let k = 0;
+          for (let i = 0; i < groupIn; i++)
+            for (let ky = 0; ky < kernel[0]; ky++)
+              for (let kx = 0; kx < kernel[1]; kx++) {
+                const iy = y * stride[0] + ky * dilation[0] - top;
+                const ix = x * stride[1] + kx * dilation[1] - left;
+                const plane = n * inChannels + group * groupIn + i;
+                const inside = iy >= 0 && iy < inH && ix >= 0 && ix < inW;
+                pixels[k++] = inside ? (plane * inH + iy) * inW + ix : -1;
+              }
+          const channels = Array.from({ length: groupOut }, (_, i) => {
+            const o = group * groupOut + i;
+            return [o, ((n * outChannels + o) * outH + y) * outW + x] as const;
+          });
+          visit(pixels, channels);
+        }
 }
 
 /** An index beyond the rim as one within, which does not repeat the rim itself: −1 is 1, `size` is `size − 2`. */
 export const mirrored = (i: number, size: number): number => size - 1 - Math.abs(size - 1 - Math.abs(i));
 
-/** For each pixel of a resized axis the two it is mixed from, and the second one's share. */
+/**
+ * For each pixel of a resized axis the two it is mixed from, and the second one's share. Places are computed in 32 bits,
+ * as ONNX Runtime does (core/providers/cpu/tensor/upsamplebase.h): with a scale such as 0.7 that decides which pixel is
+ * the nearest.
+ */
 export function samples(
   { to, mode, coordinates, nearest }: OpAttributes['resize'],
   axis: 0 | 1,
   size: number,
   resized: number,
 ): { low: number; high: number; share: number }[] {
-  const back = (x: number) => ('sizes' in to ? (x * size) / resized : x / to.scales[axis]);
+  const { fround } = Math;
+  const scale = fround('sizes' in to ? resized / size : to.scales[axis]);
+  const back = (x: number) => fround(x / scale);
+  const halfPixel = (i: number) => fround(back(i + 0.5) - 0.5);
   const source = {
-    half_pixel: (i: number) => back(i + 0.5) - 0.5,
-    pytorch_half_pixel: (i: number) => (resized > 1 ? back(i + 0.5) - 0.5 : 0),
-    align_corners: (i: number) => (resized > 1 ? (i * (size - 1)) / (resized - 1) : 0),
+    half_pixel: halfPixel,
+    pytorch_half_pixel: (i: number) => (resized > 1 ? halfPixel(i) : 0),
+    align_corners: (i: number) => (resized > 1 ? fround((i * (size - 1)) / (resized - 1)) : 0),
     asymmetric: back,
   }[coordinates];
   const round = {

@@ -52,11 +52,9 @@ export const referenceTraining: TrainingBackend = {
       },
       array,
       combine(into, terms, [from, end] = [0, offset]) {
-        for (let i = from; i < end; i++) {
-          let sum = 0;
-          for (const [scale, { [i]: value }] of terms) sum += scale * value;
-          into[i] = sum;
-        }
+        const sums = new Float64Array(end - from);
+        for (const [scale, values] of terms) for (let i = 0; i < sums.length; i++) sums[i] += scale * values[from + i];
+        into.set(sums, from);
       },
       read,
       write,

@@ -2,7 +2,7 @@ import type { StepNode } from '../../graph/graph.js';
 import { blurRim, blurTaps, type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
 import type { TrainingOpAttributes, TrainingOpName } from '../../graph/training-ops.js';
 import { type Shape, sizeOf } from '../../tensor.js';
-import { type Activation, inside, kernels, mirrored, type Numbers, pictureSize, samples } from './kernels.js';
+import { type Activation, eachWindow, kernels, mirrored, type Numbers, pictureSize, samples } from './kernels.js';
 
 /** Computes one op from its inputs (activations, then parameters) to its outputs, whose shapes are given. */
 type TrainingKernel<K extends TrainingOpName> = (
@@ -84,20 +84,29 @@ export const trainingKernels = {
 
   conv2dInputGradient([dy, , weight], attributes, [shape]) {
     const out = new Float64Array(sizeOf(shape));
-    alongWindows(shape, dy.shape, attributes, (w, x, y, count, step) => {
-      const factor = weight.data[w];
-      for (let i = 0; i < count; i++) out[x + i * step] += factor * dy.data[y + i];
+    const products = new Float64Array(sizeOf(weight.shape.slice(1)));
+    eachWindow(shape, dy.shape, attributes, (pixels, channels) => {
+      products.fill(0);
+      for (const [o, at] of channels) {
+        const given = dy.data[at];
+        const row = o * products.length;
+        for (let k = 0; k < products.length; k++) products[k] += given * weight.data[row + k];
+      }
+      for (let k = 0; k < products.length; k++) if (pixels[k] >= 0) out[pixels[k]] += products[k];
     });
     return [out];
   },
 
   conv2dWeightGradient([dy, x], attributes, [shape]) {
     const out = new Float64Array(sizeOf(shape));
-    const [to, from] = [dy.data, x.data];
-    alongWindows(x.shape, dy.shape, attributes, (w, at, y, count, step) => {
-      let product = 0;
-      for (let i = 0; i < count; i++) product += from[at + i * step] * to[y + i];
-      out[w] += product;
+    const numbers = new Float64Array(sizeOf(shape.slice(1)));
+    eachWindow(x.shape, dy.shape, attributes, (pixels, channels) => {
+      for (let k = 0; k < numbers.length; k++) numbers[k] = pixels[k] >= 0 ? x.data[pixels[k]] : 0;
+      for (const [o, at] of channels) {
+        const given = dy.data[at];
+        const row = o * numbers.length;
+        for (let k = 0; k < numbers.length; k++) out[row + k] += given * numbers[k];
+      }
     });
     return [out];
   },
@@ -292,39 +301,6 @@ function sum(own: Channel, of: (i: number) => number): number {
     total += of(i);
   });
   return total;
-}
-
-/**
- * Visits all that a convolution multiplies, a row at a time: the weight at `w`, with `count` numbers of the output from
- * `y` on and as many of the input from `x` on in steps of `step`.
- */
-function alongWindows(
-  [batch, inChannels, inH, inW]: Shape,
-  [, outChannels, outH, outW]: Shape,
-  { kernel, stride, padding, dilation, groups }: OpAttributes['conv2d'],
-  visit: (w: number, x: number, y: number, count: number, step: number) => void,
-): void {
-  const [top, left] = resolvePadding(padding, [inH, inW], kernel, stride, dilation);
-  const [groupIn, groupOut] = [inChannels / groups, outChannels / groups];
-  const columns = Array.from({ length: kernel[1] }, (_, kx) => inside(kx * dilation[1] - left, stride[1], inW, outW));
-  for (let n = 0; n < batch; n++)
-    for (let o = 0; o < outChannels; o++)
-      for (let i = 0; i < groupIn; i++) {
-        const plane = n * inChannels + Math.floor(o / groupOut) * groupIn + i;
-        for (let ky = 0; ky < kernel[0]; ky++) {
-          const offsetY = ky * dilation[0] - top;
-          const [y0, y1] = inside(offsetY, stride[0], inH, outH);
-          for (let y = y0; y < y1; y++) {
-            const row = (plane * inH + y * stride[0] + offsetY) * inW;
-            const outRow = ((n * outChannels + o) * outH + y) * outW;
-            for (let kx = 0; kx < kernel[1]; kx++) {
-              const [x0, x1] = columns[kx];
-              const w = ((o * groupIn + i) * kernel[0] + ky) * kernel[1] + kx;
-              visit(w, row + x0 * stride[1] + kx * dilation[1] - left, outRow + x0, x1 - x0, stride[1]);
-            }
-          }
-        }
-      }
 }
 
 /** Visits a pool's outputs, each with the pixels of its window that lie in the picture, row by row. */

@@ -1,0 +1,242 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { refusal, scratch } from '../testing.js';
+import { readCheckpoint } from './checkpoint.js';
+import { evaluate } from './evaluate.js';
+import { fileOf, readConfig, readMetrics } from './run-folder.js';
+import { presets } from './settings.js';
+import { readEvents } from './tensorboard.js';
+import { resume, train } from './train.js';
+import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+
+const bits = async (folder: string, which: 'last' | 'best' = 'last') => {
+  const { weights, average, optimizer, updates, progress } = await readCheckpoint(fileOf(folder, which));
+  const numbers = (from: typeof weights | undefined) => Array.from(from ?? [], ([name, { data }]) => [name, [...data]]);
+  return {
+    weights: numbers(weights),
+    average: numbers(average),
+    optimizer: Array.from(optimizer, ([array, values]) => [array, numbers(values)]),
+    updates,
+    progress,
+  };
+};
+
+const options = { recipe: tinyRecipe, engine: 'reference', seed: 3 } as const;
+
+describe('a run', () => {
+  test('learns, and leaves a folder from which its model loads', async () => {
+    const out = join(scratch(), 'run');
+    const seen: number[] = [];
+    const run = await train(tinyModel(), tinyData(), {
+      ...options,
+      recipe: { ...tinyRecipe, epochs: 12, mixup: 0 },
+      out,
+      onStep: ({ loss }) => seen.push(loss),
+    });
+    expect(seen).toHaveLength(12 * 6);
+    expect(run.epochs).toHaveLength(12);
+    const last = run.epochs[11];
+    expect(last).toMatchObject({ epoch: 12, update: 72, validation: { pictures: 6 } });
+    expect(last.validation?.top1).toBe(1);
+    expect(last.train.loss).toBeLessThan(run.epochs[0].train.loss);
+    expect(readdirSync(out).sort()).toEqual(expect.arrayContaining(['checkpoints', 'config.json', 'metrics.jsonl']));
+    const drawn = readEvents(out).filter(({ scalars }) => 'top1/validation' in scalars);
+    expect(drawn.map(({ step }) => step)).toEqual(run.epochs.map(({ update }) => update));
+    expect(await readConfig(out)).toMatchObject({ seed: 3, data: { classes: ['red', 'green', 'blue'], train: 24 } });
+    await using best = await run.best({ engine: 'reference' });
+    expect(best.record).toMatchObject({ classes: [{ label: 'red' }, { label: 'green' }, { label: 'blue' }] });
+    expect(best.notes.join('\n')).toMatch(/took "model_ema", the average over the training run/);
+    const learnt = await readCheckpoint(fileOf(out, 'best'));
+    expect([...((await best.weights()).get('fc.bias')?.data ?? [])]).toEqual([
+      ...(learnt.average?.get('fc.bias')?.data ?? [1]),
+    ]);
+  });
+
+  test('stopped at any update and resumed, it ends in the same bits', async () => {
+    const folder = scratch();
+    const whole = join(folder, 'whole');
+    await train(tinyModel(), tinyData(), { ...options, out: whole });
+    const expected = await bits(whole);
+    const rows = (await readMetrics(whole)).map(({ kind, update }) => [kind, update]);
+    for (const stops of [[1], [6, 1, 5], [8, 7]]) {
+      const out = join(folder, `stopped-${stops.join('-')}`);
+      const [first, ...others] = stops;
+      const error = await refusal(train(tinyModel(), tinyData(), { ...options, out, most: first }));
+      expect(error).toMatchObject({ code: 'ABORTED', message: expect.stringContaining(`--resume ${out}`) });
+      for (const most of others) await refusal(resume(out, tinyData(), { most }));
+      await resume(out, tinyData());
+      expect(await bits(out)).toEqual(expected);
+      expect(await bits(out, 'best')).toEqual(await bits(whole, 'best'));
+      expect((await readMetrics(out)).map(({ kind, update }) => [kind, update])).toEqual(rows);
+    }
+  });
+
+  test('the number of workers changes nothing', async () => {
+    const folder = scratch();
+    for (const workers of [1, 3])
+      await train(tinyModel(), tinyData(), { ...options, workers, out: join(folder, `${workers}`) });
+    expect(await bits(join(folder, '1'))).toEqual(await bits(join(folder, '3')));
+  });
+
+  test('gradients of several steps make one update, and optimisers keep their arrays', async () => {
+    const folder = scratch();
+    const recipe = { ...tinyRecipe, optimizer: 'lamb', accumulate: 3, schedule: 'plateau', clip: 1 } as const;
+    await train(tinyModel(), tinyData(), { ...options, recipe, out: join(folder, 'whole') });
+    await refusal(train(tinyModel(), tinyData(), { ...options, recipe, out: join(folder, 'cut'), most: 3 }));
+    await resume(join(folder, 'cut'), tinyData());
+    const found = await bits(join(folder, 'cut'));
+    expect(found).toEqual(await bits(join(folder, 'whole')));
+    expect(found.updates).toBe(6);
+    expect(found.optimizer.map(([array]) => array)).toEqual(['first', 'second']);
+  });
+
+  test('stages that begin to learn later', async () => {
+    const folder = scratch();
+    const recipe = { ...tinyRecipe, freeze: 'layer1', unfreeze: 1, stageRate: 0.5 };
+    const model = tinyModel();
+    const before = await model.weights();
+    const out = join(folder, 'whole');
+    await refusal(train(model, tinyData(), { ...options, recipe, out, most: 6 }));
+    const first = (await readCheckpoint(fileOf(out, 'last'))).weights;
+    for (const name of ['conv1.weight', 'layer1.0.conv1.weight', 'bn1.running_mean', 'layer1.0.bn1.running_var'])
+      expect([...(first.get(name)?.data ?? [])]).toEqual([...(before.get(name)?.data ?? [1])]);
+    await resume(out, tinyData());
+    const { weights } = await readCheckpoint(fileOf(out, 'last'));
+    for (const name of ['conv1.weight', 'layer1.0.conv1.weight', 'bn1.running_mean', 'fc.weight'])
+      expect([...(weights.get(name)?.data ?? [])]).not.toEqual([...(before.get(name)?.data ?? [])]);
+    await train(tinyModel(), tinyData(), { ...options, recipe, out: join(folder, 'through') });
+    expect(await bits(join(folder, 'through'))).toEqual(await bits(out));
+  });
+
+  test('features once: the head learns on what the frozen part gives, and the whole is saved', async () => {
+    const folder = scratch();
+    const recipe = {
+      ...presets,
+      epochs: 30,
+      batch: 8,
+      rate: 0.3,
+      freeze: 'avgpool',
+      featuresOnce: true,
+      augment: 'none',
+    };
+    const model = tinyModel();
+    const before = await model.weights();
+    const out = join(folder, 'run');
+    const run = await train(model, tinyData(), { ...options, recipe, out });
+    expect(run.epochs.at(-1)?.validation?.top1).toBe(1);
+    const { weights, optimizer } = await readCheckpoint(fileOf(out, 'last'));
+    expect([...weights.keys()].sort()).toEqual([...before.keys()].sort());
+    expect(weights.get('layer1.0.bn1.running_mean')?.data).toEqual(before.get('layer1.0.bn1.running_mean')?.data);
+    expect([...(optimizer.get('momentum')?.keys() ?? [])].sort()).toEqual(['fc.bias', 'fc.weight']);
+    await using last = await run.last({ engine: 'reference' });
+    expect(await evaluate(last, tinyData(), { part: 'validation' })).toMatchObject({
+      top1: 1,
+      loss: expect.closeTo(run.epochs.at(-1)?.validation?.loss ?? 0, 4),
+    });
+    await refusal(train(model, tinyData(), { ...options, recipe, out: join(folder, 'cut'), most: 40 }));
+    await resume(join(folder, 'cut'), tinyData());
+    expect(await bits(join(folder, 'cut'))).toEqual(await bits(out));
+    const nothing = { ...recipe, freeze: '' };
+    expect(
+      await refusal(train(model, tinyData(), { ...options, recipe: nothing, out: join(folder, 'no') })),
+    ).toMatchObject({
+      code: 'ARGUMENT',
+    });
+  });
+
+  test('other classes get a new classifier', async () => {
+    const out = join(scratch(), 'run');
+    const notes: string[] = [];
+    const data = tinyData(24, ['ant', 'bee', 'cat', 'dog']);
+    const run = await train(tinyModel(3), data, { ...options, out, onNote: (text) => notes.push(text) });
+    expect(notes).toContainEqual(expect.stringMatching(/a new classifier for 4 classes/));
+    await using last = await run.last();
+    expect(last.graph.parameters.find(({ name }) => name === 'fc.weight')?.shape).toEqual([4, 4]);
+  });
+
+  test('grey pictures', async () => {
+    const out = join(scratch(), 'run');
+    const run = await train(tinyModel(), tinyData(), { ...options, out, channels: 1 });
+    await using last = await run.last();
+    expect(last.graph.inputs[0].shape).toEqual([1, 1, 6, 6]);
+  });
+});
+
+describe('what goes wrong', () => {
+  const one = async (data: ReturnType<typeof tinyData>) => {
+    const out = join(scratch(), 'run');
+    const error = await refusal(train(tinyModel(data.classes.length), data, { ...options, out }));
+    expect(existsSync(out)).toBe(false);
+    return error;
+  };
+
+  test('data that cannot be learnt from, before anything is written', async () => {
+    expect(await one(tinyData(24, ['red']))).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/one class/),
+    });
+    expect(await one(tinyData(24, ['Cat', 'cat', 'dog']))).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/"Cat" and "cat" differ in case alone/),
+    });
+    const { classes, ...data } = tinyData();
+    expect(await one({ ...data, classes: [...classes, 'yellow'] })).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/"yellow": no picture/),
+    });
+    expect(await one({ ...data, classes, train: [] })).toMatchObject({ code: 'CLASSES' });
+  });
+
+  test('a loss that is no number: the step, the layer, and the last good checkpoint', async () => {
+    const out = join(scratch(), 'run');
+    const recipe = { ...tinyRecipe, rate: 1000, warmup: 0, schedule: 'constant', momentum: 0.99 } as const;
+    const recipes = { ...recipe, epochs: 40 };
+    const error = await refusal(train(tinyModel(), tinyData(), { ...options, recipe: recipes, out }));
+    expect(error).toMatchObject({
+      code: 'NUMERICS',
+      message: expect.stringMatching(/^update \d+ in epoch \d+: (the loss is|.* holds) .*; try a lower rate/),
+    });
+    // What was saved before is all numbers.
+    if (existsSync(fileOf(out, 'last')))
+      expect((await bits(out)).weights.flat(3).every((x) => typeof x !== 'number' || Number.isFinite(x))).toBe(true);
+  });
+
+  test('weights that hold NaN are named', async () => {
+    const model = tinyModel();
+    const weights = new Map(await model.weights());
+    const bad = new Float32Array(4).fill(Number.NaN);
+    weights.set('layer1.0.bn1.weight', { dtype: 'float32', shape: [4], data: bad });
+    const broken = { ...model, weights: async () => weights };
+    const error = await refusal(train(broken, tinyData(), { ...options, out: join(scratch(), 'run') }));
+    expect(error).toMatchObject({
+      code: 'NUMERICS',
+      message: expect.stringMatching(/update 1 in epoch 1.*layer1\.0\.bn1/),
+    });
+  });
+
+  test('a changed class list, a folder that is taken, no run, another format', async () => {
+    const folder = scratch();
+    const out = join(folder, 'run');
+    await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 2 }));
+    expect(await refusal(resume(out, tinyData(24, ['red', 'green', 'violet'])))).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/"violet" came, "blue" went/),
+    });
+    expect(await refusal(train(tinyModel(), tinyData(), { ...options, out }))).toMatchObject({
+      code: 'FILE',
+      message: expect.stringMatching(/a run is there already/),
+    });
+    expect(await refusal(resume(folder, tinyData()))).toMatchObject({
+      code: 'FILE',
+      message: expect.stringMatching(/no folder of a run/),
+    });
+    expect(await refusal(train(tinyModel(), tinyData(), { ...options, out: '/dev/null/run' }))).toMatchObject({
+      code: 'FILE',
+    });
+    const notes: string[] = [];
+    await resume(out, tinyData(23), { onNote: (text) => notes.push(text) });
+    expect(notes).toContainEqual(expect.stringMatching(/23 now, 24 then/));
+    expect(readFileSync(fileOf(out, 'metrics'), 'utf8').trimEnd().split('\n').length).toBeGreaterThan(5);
+  });
+});
