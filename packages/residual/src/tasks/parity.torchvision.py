@@ -11,6 +11,8 @@ import safetensors_io
 import torch
 import torchvision_oracle as oracle
 
+# The weights that a new network gets are all replaced by the oracle's: they need not be drawn.
+torch.nn.init.kaiming_normal_ = torch.nn.init.kaiming_uniform_ = lambda tensor, *_, **__: tensor
 output, sys.stdout = sys.stdout, open(os.devnull, 'w')
 computed = []
 
