@@ -276,6 +276,37 @@ export const trainFlags = {
   json,
 } as const satisfies Flags;
 
+/** The same for every verb that begins to learn. */
+const beginning = {
+  model: trainFlags.model,
+  from: trainFlags.from,
+  recipe: trainFlags.recipe,
+  set: trainFlags.set,
+  seed: trainFlags.seed,
+  size: trainFlags.size,
+  channels: trainFlags.channels,
+  preprocess: trainFlags.preprocess,
+  engine: trainFlags.engine,
+  threads: trainFlags.threads,
+  workers: trainFlags.workers,
+  offline: trainFlags.offline,
+  acceptLicense: trainFlags.acceptLicense,
+} as const satisfies Flags;
+
+export const lrFindFlags = {
+  ...beginning,
+  least: { value: 'rate', help: 'where it begins', parse: number(1e-12, 1e3), preset: 1e-5 },
+  most: { value: 'rate', help: 'where it ends, if the loss lets it', parse: number(1e-12, 1e6), preset: 10 },
+  steps: { value: 'n', help: 'steps from the one to the other', parse: integer(10, 100_000), preset: 100 },
+  svg: { value: 'file', help: 'draw the losses into a file', parse: text },
+  json,
+} as const satisfies Flags;
+
+export const runsFlags = {
+  report: { help: 'write the report.html of each again, of the data it was begun with' },
+  json,
+} as const satisfies Flags;
+
 export const evaluateFlags = {
   model: { value: 'name', short: 'm', help: 'published or bundled model, or with -w an architecture', parse: text },
   weights: { value: 'file', short: 'w', help: 'weight file, or the folder of a run: its best checkpoint', parse: text },

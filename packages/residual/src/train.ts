@@ -33,8 +33,11 @@ export { type RunCheckpoint, readCheckpoint } from './train/checkpoint.js';
 export { type EvaluateOptions, type Evaluation, evaluate } from './train/evaluate.js';
 export { groundTruth } from './train/ground-truth.js';
 export type { StepsDone } from './train/loop.js';
+export { findRate, type RateOptions, type RatePoint, type RateRange } from './train/lr-find.js';
 export { planRun, type RunPlan } from './train/plan.js';
 export { type RecipeInput, type RecipeName, recipes, resolveRecipe } from './train/recipes.js';
+export { writeReport } from './train/report.js';
+export { chart, type Series } from './train/report-chart.js';
 export {
   type EpochRow,
   type MetricsRow,
@@ -44,6 +47,7 @@ export {
   type SkippedRow,
   type StepRow,
 } from './train/run-folder.js';
+export { compareRuns, type RunComparison, type RunSummary } from './train/runs.js';
 export { momentumAt, rateAt, type Schedule, type WarmUp } from './train/schedules.js';
 export { type ClassScore, type Judge, judge, type Mistake, type Scores } from './train/scores.js';
 export { parseSettings, type Recipe, type SettingName, settings } from './train/settings.js';

@@ -6,6 +6,7 @@ import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
 import { fileOf, readConfig, readMetrics } from './run-folder.js';
 import { presets } from './settings.js';
+import { readEvents } from './tensorboard.js';
 import { resume, train } from './train.js';
 import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
 
@@ -40,6 +41,8 @@ describe('a run', () => {
     expect(last.validation?.top1).toBe(1);
     expect(last.train.loss).toBeLessThan(run.epochs[0].train.loss);
     expect(readdirSync(out).sort()).toEqual(expect.arrayContaining(['checkpoints', 'config.json', 'metrics.jsonl']));
+    const drawn = readEvents(out).filter(({ scalars }) => 'top1/validation' in scalars);
+    expect(drawn.map(({ step }) => step)).toEqual(run.epochs.map(({ update }) => update));
     expect(await readConfig(out)).toMatchObject({ seed: 3, data: { classes: ['red', 'green', 'blue'], train: 24 } });
     await using best = await run.best({ engine: 'reference' });
     expect(best.record).toMatchObject({ classes: [{ label: 'red' }, { label: 'green' }, { label: 'blue' }] });

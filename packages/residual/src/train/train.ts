@@ -13,6 +13,7 @@ import { type Feed, type Fetching, pictureFeed } from './feed.js';
 import { judgeModel, momentary, outputKind } from './judging.js';
 import { type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
+import { writeReport } from './report.js';
 import {
   append,
   createRun,
@@ -27,6 +28,7 @@ import {
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
 import { checkData, checkSameClasses, fingerprint } from './subject.js';
+import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedAt, withChannels, withNewHead } from './transfer.js';
 
 /** What both a new run and one that goes on take. */
@@ -85,7 +87,7 @@ export interface Run {
  * await save(await run.best(), 'flowers.residual');
  */
 export async function train(model: Model, data: Dataset, options: TrainOptions): Promise<Run> {
-  const { out, recipe: wanted = 'finetune', onNote, onRow } = options;
+  const { out, recipe: wanted = 'finetune', onNote } = options;
   const { lesson, notes } = await prepare(model, data, options);
   const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
@@ -111,7 +113,8 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
     versions: { residual: version(), node: process.version },
     begun: new Date().toISOString(),
   });
-  await go(lesson, undefined, onRow);
+  await go(lesson, undefined, options);
+  await report(out, data, options);
   return runOf(out);
 }
 
@@ -162,7 +165,8 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
       `the training pictures are not those the run began with (${data.train.length} now, ${config.data.train} then); it goes on with these, and ends elsewhere than it would have`,
     );
   await rewindMetrics(out, from.updates);
-  await go(lesson, from, options.onRow);
+  await go(lesson, from, options);
+  await report(out, data, options);
   return runOf(out);
 }
 
@@ -173,22 +177,60 @@ async function studentFrom({ record, weights }: RunCheckpoint, path: string): Pr
   return { graph: model.graph, weights, record: { ...rest, ...(config && { config }) } };
 }
 
-async function go(lesson: Lesson, from: RunCheckpoint | undefined, onRow: RunOptions['onRow']): Promise<Outcome> {
+/** Carries a run out, and writes down what it measures. */
+async function go(lesson: Lesson, from: RunCheckpoint | undefined, options: RunOptions): Promise<Outcome> {
   const metrics = append(fileOf(lesson.folder, 'metrics'));
+  const events = openEvents(lesson.folder, from?.updates ?? 0);
   try {
     return await learn(
       {
         ...lesson,
         write(row) {
           metrics.write(`${JSON.stringify(row)}\n`);
-          onRow?.(row);
+          const scalars = scalarsOf(row);
+          if (scalars) events.write(row.update, scalars);
+          options.onRow?.(row);
         },
       },
       from,
     );
   } finally {
     metrics.close();
+    events.close();
   }
+}
+
+/** The run is done and saved: a report that cannot be made is told, and no more. */
+async function report(
+  folder: string,
+  data: Dataset,
+  { engine, threads, workers, signal, onNote }: RunOptions,
+): Promise<void> {
+  try {
+    await writeReport(folder, data, { engine, threads, workers, signal });
+  } catch (error) {
+    onNote?.(`the run is done, but there is no report: ${(error as Error).message}`);
+  }
+}
+
+/** What TensorBoard draws. */
+function scalarsOf(row: MetricsRow): Scalars | undefined {
+  if (row.kind === 'skipped') return undefined;
+  if (row.kind === 'step') {
+    const { loss, rate, imagesPerSecond, busy, gradientNorm } = row;
+    return { 'loss/step': loss, rate, imagesPerSecond, busy, ...(gradientNorm !== undefined && { gradientNorm }) };
+  }
+  const { train, validation } = row;
+  return {
+    'loss/train': train.loss,
+    'top1/train': train.top1,
+    ...(validation && {
+      'loss/validation': validation.loss,
+      'top1/validation': validation.top1,
+      'top5/validation': validation.top5,
+      calibration: validation.calibration,
+    }),
+  };
 }
 
 async function runOf(folder: string): Promise<Run> {

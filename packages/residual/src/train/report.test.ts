@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { refusal, scratch } from '../testing.js';
+import { findRate } from './lr-find.js';
+import { planRun } from './plan.js';
+import { chart } from './report-chart.js';
+import { fileOf } from './run-folder.js';
+import { compareRuns } from './runs.js';
+import { train } from './train.js';
+import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+
+test('a report stands by itself, and names cannot break out of it', async () => {
+  const folder = scratch();
+  const out = join(folder, 'a<b>');
+  const classes = ['</td><script>alert(1)</script>', 'green & blue', 'plain'];
+  await train(tinyModel(), tinyData(24, classes), { recipe: tinyRecipe, engine: 'reference', out });
+  const html = readFileSync(fileOf(out, 'report'), 'utf8');
+  expect(html).toMatch(/^<!doctype html>/);
+  expect(html).not.toMatch(/<script|https?:\/\/(?!www\.w3\.org)|<link/);
+  expect(html).toContain('green &#38; blue');
+  expect(html).toContain('<title>a&#60;b&#62;: tiny</title>');
+  for (const heading of ['Loss', 'Right answers', 'Learning rate', 'Throughput', 'Confusion', 'Classes', 'Recipe'])
+    expect(html).toContain(`${heading}`);
+  expect(html).toMatch(/throughput<\/th><td>[\d.]+ images\/s, [\d.]+ GFLOP/);
+  expect(html.match(/<svg /g)?.length).toBeGreaterThanOrEqual(6);
+});
+
+test('a chart places its points', () => {
+  const svg = chart(
+    [
+      {
+        name: 'a',
+        color: 'red',
+        points: [
+          [0, 0],
+          [10, 1],
+          [20, Number.NaN],
+        ],
+      },
+    ],
+    { x: 'x', y: 'y' },
+  );
+  expect(svg).toContain('points="52.0,206.0 448.0,12.0"');
+  expect(chart([{ name: 'a', color: 'red', points: [] }], { x: 'x', y: 'y' })).toBe('');
+});
+
+test('runs side by side, and what tells them apart', async () => {
+  const folder = scratch();
+  for (const epochs of [1, 8])
+    await train(tinyModel(), tinyData(), {
+      recipe: { ...tinyRecipe, epochs },
+      engine: 'reference',
+      out: join(folder, String(epochs)),
+    });
+  const { runs, differences } = await compareRuns([folder]);
+  expect(runs.map((run) => run.folder)).toEqual([join(folder, '8'), join(folder, '1')]);
+  expect(runs[0]).toMatchObject({ epochs: 8, best: { validation: { pictures: 6 } } });
+  expect(differences).toEqual([{ setting: 'epochs', values: [8, 1] }]);
+  expect(await refusal(compareRuns([join(folder, 'absent')]))).toMatchObject({ code: 'FILE' });
+});
+
+test('a plan counts without writing, and tries', async () => {
+  const out = join(scratch(), 'run');
+  const plan = await planRun(tinyModel(), tinyData(), {
+    recipe: { ...tinyRecipe, freeze: 'stem' },
+    engine: 'reference',
+    out,
+  });
+  expect(plan).toMatchObject({
+    data: { classes: 3, train: 24, validation: 6 },
+    parameters: { trained: 144 + 8 + 15, frozen: 108 + 8 },
+    steps: 6,
+    epochs: 3,
+    trial: { engine: 'reference', steps: 8 },
+  });
+  expect(plan.expected).toBeCloseTo(plan.trial.seconds * 18, 9);
+  await expect(async () => readFileSync(fileOf(out, 'config'))).rejects.toThrow();
+});
+
+test('the rate rises until the loss runs away', async () => {
+  const found = await findRate(tinyModel(), tinyData(), {
+    recipe: { ...tinyRecipe, mixup: 0, dropPath: 0 },
+    engine: 'reference',
+    from: 1e-4,
+    to: 1e4,
+    steps: 60,
+  });
+  const rates = found.points.map(({ rate }) => rate);
+  expect(rates).toEqual(rates.toSorted((a, b) => a - b));
+  expect(rates.length).toBeLessThan(60);
+  expect(found.steepest).toBeGreaterThan(1e-4);
+  expect(found.cautious).toBeLessThan(rates.at(-1) as number);
+  expect(await refusal(findRate(tinyModel(), tinyData(), { engine: 'reference', from: 1, to: 0.1 }))).toMatchObject({
+    code: 'ARGUMENT',
+  });
+});
