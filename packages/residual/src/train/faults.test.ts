@@ -1,0 +1,110 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { folder } from '../data/folder.js';
+import { encodePng } from '../image/decode.js';
+import { random } from '../random.js';
+import { refusal, scratch } from '../testing.js';
+import { readCheckpoint } from './checkpoint.js';
+import { fileOf, readMetrics } from './run-folder.js';
+import { resume, train } from './train.js';
+import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+
+const options = { recipe: tinyRecipe, engine: 'reference', seed: 3 } as const;
+
+/** A folder with eight pictures of each of three classes. */
+async function pictures(): Promise<string> {
+  const root = join(scratch(), 'pictures');
+  for (const [index, name] of ['red', 'green', 'blue'].entries()) {
+    mkdirSync(join(root, name), { recursive: true });
+    for (let i = 0; i < 8; i++) {
+      const draw = random(name, i);
+      const data = Uint8Array.from({ length: 108 }, (_, at) => 80 * draw() + (at % 3 === index ? 90 : 0));
+      writeFileSync(join(root, name, `${i}.png`), await encodePng({ width: 6, height: 6, data }));
+    }
+  }
+  return root;
+}
+
+describe('pictures that are not there', () => {
+  let root: string;
+  beforeAll(async () => {
+    root = await pictures();
+    writeFileSync(join(root, 'red', '3.png'), 'no picture');
+  });
+
+  test('a damaged one is skipped and reported with its path, or fatal', async () => {
+    const out = join(scratch(), 'run');
+    const data = await folder(root);
+    const run = await train(tinyModel(), data, { ...options, out });
+    expect(run.epochs).toHaveLength(3);
+    const skipped = (await readMetrics(out)).filter((row) => row.kind === 'skipped');
+    expect(new Set(skipped.map(({ id }) => id))).toEqual(new Set([join(root, 'red', '3.png')]));
+    expect(skipped[0].reason).toContain(join(root, 'red', '3.png'));
+    const strict = train(tinyModel(), data, { ...options, strict: true, out: join(scratch(), 'run') });
+    expect(await refusal(strict)).toMatchObject({ code: 'IMAGE', message: expect.stringContaining('3.png') });
+  });
+
+  test('one that is deleted while the run is on', async () => {
+    const out = join(scratch(), 'run');
+    const data = await folder(root);
+    await train(tinyModel(), data, {
+      ...options,
+      out,
+      onStep: ({ epoch }) => epoch === 2 && rmSync(join(root, 'green', '1.png'), { force: true }),
+    });
+    const reasons = (await readMetrics(out)).flatMap((row) => (row.kind === 'skipped' ? [row.reason] : []));
+    expect(reasons).toContainEqual(expect.stringMatching(/green.1\.png/));
+  });
+});
+
+describe('a disk that takes no more', () => {
+  test('in the middle of a run: an error, and the last checkpoint as it was', async () => {
+    const out = join(scratch(), 'run');
+    await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 3 }));
+    const before = readFileSync(fileOf(out, 'last'));
+    const worker = fileURLToPath(new URL('./train.test.worker.js', import.meta.url));
+    const line = `ulimit -f 8; exec "${process.execPath}" "${worker}" "${out}" resume`;
+    const { status, stderr } = spawnSync('bash', ['-c', line], { encoding: 'utf8' });
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/last\.safetensors: it is larger than a file may be here/);
+    expect(readFileSync(fileOf(out, 'last')).equals(before)).toBe(true);
+    expect(readdirSync(dirname(fileOf(out, 'last'))).filter((name) => name.includes('partial'))).toEqual([]);
+    await resume(out, tinyData());
+    expect((await readCheckpoint(fileOf(out, 'last'))).progress.epoch).toBe(3);
+  });
+
+  test('metrics that cannot be written', async () => {
+    const out = join(scratch(), 'run');
+    await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 3 }));
+    const kept = readFileSync(fileOf(out, 'last'));
+    rmSync(fileOf(out, 'metrics'));
+    symlinkSync('/dev/full', fileOf(out, 'metrics'));
+    expect(await refusal(resume(out, tinyData()))).toMatchObject({ code: 'FILE' });
+    expect(readFileSync(fileOf(out, 'last')).equals(kept)).toBe(true);
+  });
+});
+
+test('a checkpoint that breaks off, of a later format, of no run', async () => {
+  const out = join(scratch(), 'run');
+  await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 3 }));
+  const path = fileOf(out, 'last');
+  const whole = readFileSync(path);
+  const changed = async (bytes: Uint8Array) => {
+    writeFileSync(path, bytes);
+    return refusal(resume(out, tinyData()));
+  };
+  expect(await changed(whole.subarray(0, whole.length - 9))).toMatchObject({ code: 'WEIGHTS_FORMAT' });
+  const text = (from: string, to: string) => Buffer.from(whole.toString('latin1').replace(from, to), 'latin1');
+  // The header's length stays.
+  expect(await changed(text('\\"format\\":1,\\"seed\\"', '\\"format\\":7,\\"seed\\"'))).toMatchObject({
+    code: 'WEIGHTS_FORMAT',
+    message: expect.stringMatching(/format 7.*install a later one/),
+  });
+  expect(await changed(text('"training"', '"trainjng"'))).toMatchObject({
+    message: expect.stringMatching(/no checkpoint of a training run/),
+  });
+  expect(await changed(text('\\"epoch\\":0,', '\\"epoch\\":-,'))).toMatchObject({ code: 'WEIGHTS_FORMAT' });
+});
