@@ -155,6 +155,12 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     );
   const from = await readCheckpoint(path);
   checkSameClasses(from.progress.classes, data.classes, out);
+  if (from.record.architecture !== config.model.architecture || from.progress.seed !== seed)
+    throw new ResidualError(
+      'WEIGHTS_MISMATCH',
+      `${path}: is the checkpoint of another run: of ${from.record.architecture} with seed ${from.progress.seed}, where config.json says ${config.model.architecture} with seed ${seed}; put back the run's own`,
+      { file: path },
+    );
   const lesson = await lessonOf(await studentFrom(from, path), data, recipe, seed, out, {
     ...options,
     threads: options.threads ?? config.threads,
