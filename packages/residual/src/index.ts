@@ -90,7 +90,8 @@ export { type QuantizeOptions, type QuantizeReport, quantize } from './tasks/qua
 export type { Sample } from './tasks/quantize-batches.js';
 export type { Agreement, LayerLoss } from './tasks/quantize-judge.js';
 export { type RangeMethod, rangeMethods } from './tasks/quantize-ranges.js';
-export { type Savable, save, type Watched } from './tasks/save.js';
+export type { Savable, Watched } from './tasks/savable.js';
+export { type SavedFormat, save, savedFormat } from './tasks/save.js';
 export { type FamilyKernels, familyKernels } from './tasks/slow-layers.js';
 export { decodePredictions, expandDims, imageToArray, loadImage, preprocessInput } from './tasks/tutorial.js';
 export { type Shape, type Tensor, tensor, type Weights } from './tensor.js';

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -31,7 +31,9 @@ beforeAll(async () => {
   await mkdir(dirname(join(mirror, place)), { recursive: true });
   const plan = preset('torchvision', { height: 224, width: 224 });
   const model = createModel(build('resnet18'), { architecture: 'resnet18', preprocess: 'torchvision', plan });
-  await save(model, join(mirror, place));
+  const saved = join(folder, 'saved.residual');
+  await save(model, saved);
+  await rename(saved, join(mirror, place));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });
 afterAll(async () => {

@@ -54,7 +54,8 @@ test.each<[string, string[], RegExp]>([
   ['no model', ['quantize', '--data', samples, '--out', 'x'], /ARGUMENT.*--weights FILE/],
   ['no pictures', ['quantize', '--model', 'resnet8-cifar10', '--out', 'x'], /ARGUMENT.*--data FOLDER/],
   ['no file', bundled, /ARGUMENT.*--out FILE/],
-  ['a layer that is none', [...bundled, '--out', 'x', '--float', 'conv2e'], /UNKNOWN_NAME.*"conv2d"/],
+  ['a layer that is none', [...bundled, '--out', 'x.residual', '--float', 'conv2e'], /UNKNOWN_NAME.*"conv2d"/],
+  ['a file that cannot keep scales', [...bundled, '--out', 'x.pth'], /ARGUMENT.*x\.pth: a \.pth file has no place for/],
 ])('%s', async (_, args, message) => {
   const { status, out, err } = await residual(...args);
   expect({ status, out }).toEqual({ status: 2, out: '' });

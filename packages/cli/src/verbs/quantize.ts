@@ -3,7 +3,6 @@ import pc from 'picocolors';
 import {
   classesOf,
   classesOfFolders,
-  exportOnnx,
   load,
   type Model,
   parseClasses,
@@ -11,6 +10,7 @@ import {
   quantize,
   ResidualError,
   save,
+  savedFormat,
 } from 'residual';
 import type { Context } from '../context.js';
 import { fetching } from '../fetching.js';
@@ -62,7 +62,7 @@ export async function run(_: readonly string[], options: Options, context: Conte
     });
     progress.stop();
     try {
-      await (/\.onnx$/i.test(out) ? exportOnnx(small, out, { signal }) : save(small, out, { signal }));
+      await save(small, out, { signal });
     } finally {
       await small.dispose();
     }
@@ -81,8 +81,9 @@ export async function run(_: readonly string[], options: Options, context: Conte
 const missing = (what: string) =>
   new ResidualError('ARGUMENT', `nothing to do without ${what}; see residual help quantize`);
 
-/** What would fail after the work fails before it. @throws FILE */
+/** What would fail after the work fails before it. @throws ARGUMENT, FILE */
 async function checkOut(file: string, force: boolean): Promise<void> {
+  savedFormat(file);
   if (!force && (await stat(file).catch(() => undefined)))
     throw new ResidualError('FILE', `${file}: is there already; name another file, or pass --force`, { file });
   await checkWritable(file);

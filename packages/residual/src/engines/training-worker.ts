@@ -1,7 +1,7 @@
 import { move } from '#thread';
 import { ResidualError } from '../errors.js';
 import type { TrainingStep } from '../graph/training-step.js';
-import { sharedFloats, type Tensor, type Weights } from '../tensor.js';
+import type { Tensor, Weights } from '../tensor.js';
 import { norm, optimizers, type State, update as updateGroups } from '../updates/optimizers.js';
 import type { EngineName } from './engine.js';
 import type { StepResult, TrainerOptions, TrainerState, Update } from './trainer.js';
@@ -44,10 +44,11 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
   }
   return {
     async start(id, engine, step, weights, options) {
-      const { threads, precision, groups, optimizer } = options;
+      const { threads, precision, recompute, groups, optimizer } = options;
       const program = await backends[engine].train(step, weights, {
         threads,
         precision,
+        recompute,
         groups: groups.map(({ parameters }) => parameters),
       });
       const names = optimizers[optimizer.name].state;
@@ -86,18 +87,21 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
     },
     gradients(id) {
       const { program } = learnerOf(id);
-      return new Map(named(program, program.gradients));
+      const gradients = new Map(named(program, program.gradients));
+      return move(gradients, buffersOf([gradients]));
     },
     save(id) {
       const { program, state, average, statistics, averaged, updates } = learnerOf(id);
       const others = (from: ReadonlyMap<string, Float32Array>): [string, Tensor][] =>
-        Array.from(from, ([name, data]) => [name, inShared({ dtype: 'float32', shape: [data.length], data })]);
-      return {
+        Array.from(from, ([name, data]) => [name, copyOf({ dtype: 'float32', shape: [data.length], data })]);
+      const saved: TrainerState = {
         weights: new Map([...named(program, program.parameters), ...others(statistics)]),
         ...(average && { average: new Map([...named(program, average), ...others(averaged)]) }),
         optimizer: new Map(Object.entries(state).map(([name, array]) => [name, new Map(named(program, array))])),
         updates,
       };
+      const { weights, average: averages, optimizer } = saved;
+      return move(saved, buffersOf([weights, ...(averages ? [averages] : []), ...optimizer.values()]));
     },
     restore(id, from) {
       const learner = learnerOf(id);
@@ -139,14 +143,13 @@ function tensorOf(weights: Weights | undefined, name: string): Float32Array {
 }
 
 const named = (program: TrainingProgram, array: Float32Array): [string, Tensor][] =>
-  program.slices.map(({ name }) => [name, inShared(program.read(array, name))]);
+  program.slices.map(({ name }) => [name, copyOf(program.read(array, name))]);
 
-/** In memory that goes to the other thread without a copy. */
-function inShared({ shape, data }: Tensor): Tensor {
-  const copy = sharedFloats(data.length);
-  copy.set(data);
-  return { dtype: 'float32', shape, data: copy };
-}
+/** In memory of its own, to be moved: what is shared would not be collected before JavaScript's own memory is full. */
+const copyOf = ({ shape, data }: Tensor): Tensor => ({ dtype: 'float32', shape, data: new Float32Array(data) });
+
+const buffersOf = (all: readonly Weights[]): ArrayBuffer[] =>
+  all.flatMap((weights) => [...weights.values()].map(({ data }) => data.buffer as ArrayBuffer));
 
 /** Moves the running statistics towards the batch's (PyTorch's BatchNorm: the running variance is the unbiased one). */
 function follow({ step, statistics, options }: Learner, batch: Readonly<Record<string, Tensor>>): void {

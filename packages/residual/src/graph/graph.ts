@@ -85,6 +85,12 @@ export function freeFrom({ inputs, parameters, nodes }: StepGraph): number {
 /** The whole op table. */
 export const rows = { ...ops, ...trainingOps };
 
+/** The values whose numbers an op reads: not those of which only the shape matters. */
+export function readByNode({ op, inputs }: Pick<StepNode, 'op' | 'inputs'>): number[] {
+  const row = rows[op] as { readonly mirrored?: readonly number[] };
+  return inputs.filter((_, i) => !row.mirrored?.includes(i));
+}
+
 /** Output shapes of one node, given the shapes of all values before it. */
 export function nodeShapes(node: StepNode, shapes: readonly Shape[]): Shape[] {
   // The row and the attributes belong to the same op, which TypeScript cannot see through the union.

@@ -6,7 +6,7 @@ import { randAugment, trivialAugment } from './augment-policies.js';
 import { blur } from './blur.js';
 import { brightness, contrast, grey, hue, saturation } from './colours.js';
 import type { Pixels } from './pixels.js';
-import { type Plan, sizeOfPlan } from './plan.js';
+import { movesPixels, type Plan, sizeOfPlan } from './plan.js';
 import { resize, type Size } from './resize.js';
 import { cut, mirror, type Part, rotate, upsideDown } from './warp.js';
 
@@ -46,8 +46,14 @@ export function augmenter(plan: Plan, augment: Augment): (pixels: Pixels, key: A
       'random-resized-crop needs the size of the input, which the plan leaves to the picture; give a plan that ends in a crop or a resize to a fixed size',
     );
   const zero = zeroBytes(plan);
+  const onlyResizes = plan.every((step) => step.step === 'resize' || !movesPixels(step));
+  const place = (pixels: Pixels): Pixels =>
+    // Tiny pictures, of which there are thousands a second, are of the size already.
+    onlyResizes && pixels.width === size?.width && pixels.height === size.height
+      ? pixels
+      : placePixels(pixels, plan).cropped;
   return (pixels, key) => {
-    let seen = crops ? pixels : placePixels(pixels, plan).cropped;
+    let seen = crops ? pixels : place(pixels);
     if (augment.length === 0) return seen;
     const context: Context = { draw: random(key.seed, key.epoch, key.index, key.repeat, 'augment'), key, size, zero };
     for (const step of augment) seen = (actions[step.step] as Action)(seen, step, context);

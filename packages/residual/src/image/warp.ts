@@ -28,6 +28,8 @@ export interface Part {
   readonly height: number;
 }
 
+const shortRow = 64;
+
 /** Cuts a part out. What lies outside is black, or the picture mirrored at its edge, which is not repeated. */
 export function cut({ width, height, data }: Pixels, part: Part, outside: 'black' | 'mirrored' = 'black'): Pixels {
   const out = new Uint8Array(part.width * part.height * 3);
@@ -47,8 +49,11 @@ export function cut({ width, height, data }: Pixels, part: Part, outside: 'black
     const length = Math.min(width, part.left + part.width) - x;
     if (length > 0)
       for (let y = Math.max(0, part.top); y < Math.min(height, part.top + part.height); y++) {
-        const row = (y * width + x) * 3;
-        out.set(data.subarray(row, row + length * 3), ((y - part.top) * part.width + x - part.left) * 3);
+        const from = (y * width + x) * 3;
+        const to = ((y - part.top) * part.width + x - part.left) * 3;
+        // A row of a tiny picture is copied sooner than a view of it is made.
+        if (length < shortRow) for (let i = 0; i < length * 3; i++) out[to + i] = data[from + i];
+        else out.set(data.subarray(from, from + length * 3), to);
       }
   }
   return { width: part.width, height: part.height, data: out };

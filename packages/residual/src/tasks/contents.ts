@@ -14,7 +14,7 @@ import { contentOf } from '../weights/write-keras.js';
 import type { Model } from './model.js';
 import type { Network } from './network.js';
 import { misread, readBack, settingsOf, type Written } from './read-back.js';
-import { storedTensors, type Watched } from './save.js';
+import { storedTensors, type Watched } from './savable.js';
 import type { Understanding } from './understand.js';
 
 /** What goes into a file, and what did not. */

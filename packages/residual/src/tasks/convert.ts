@@ -15,7 +15,7 @@ import { type LoadOptions, load, nameOf, openSource } from './load.js';
 import type { Network } from './network.js';
 import { type File, type Misread, misread, readAs, readBack, settingsOf } from './read-back.js';
 import { misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
-import { recordOf, type Watched, watch } from './save.js';
+import { recordOf, type Watched, watch } from './savable.js';
 import { type Understanding, understand, withSideFiles } from './understand.js';
 
 export interface ConvertOptions

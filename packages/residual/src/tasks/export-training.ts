@@ -7,7 +7,7 @@ import { isTrainable } from '../graph/graph.js';
 import { gradientName, type Loss, trainingStep } from '../graph/training-step.js';
 import type { Shape } from '../tensor.js';
 import { type Exported, metadataOf } from './export.js';
-import { type Savable, type Watched, watch } from './save.js';
+import { type Savable, type Watched, watch } from './savable.js';
 
 export interface TrainingStepOptions {
   /** Pictures in a step; 16 when left out. The file holds for this number alone. */

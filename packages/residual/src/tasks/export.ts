@@ -6,7 +6,7 @@ import { type Graph, inferShapes } from '../graph/graph.js';
 import { foldBatchNorm, prune } from '../graph/passes.js';
 import { type Shape, weightsOf } from '../tensor.js';
 import { recordKey, recordText } from '../weights/record.js';
-import { checkWeights, type Filled, recordOf, type Savable, type Watched, watch } from './save.js';
+import { checkWeights, type Filled, recordOf, type Savable, type Watched, watch } from './savable.js';
 
 export interface ExportOptions extends Watched {
   /** Join each BatchNorm with the convolution before it: fewer layers, and weights that cannot be trained further. */

@@ -14,7 +14,8 @@ import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 import { quantize } from './quantize.js';
 import { chooseScale, nothingSeen, observe, squaredError } from './quantize-ranges.js';
-import { recordOf, save, storedTensors } from './save.js';
+import { recordOf, storedTensors } from './savable.js';
+import { save } from './save.js';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);

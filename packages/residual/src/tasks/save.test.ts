@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
@@ -88,6 +88,39 @@ describe('what is saved is loaded again, without options', () => {
       { numRuns: 200 },
     );
   });
+});
+
+test.each(['safetensors', 'onnx', 'RESIDUAL'])('the ending chooses the format: .%s', async (ending) => {
+  const plan = preset('caffe', { height: 32, width: 32 });
+  const record = {
+    architecture: 'resnet18',
+    preprocess: 'caffe',
+    plan,
+    classes: [...'abc'].map((label) => ({ label })),
+  };
+  await using model = createModel(build('resnet18', { ...family.resnet18, ...small }), record);
+  const path = join(folder.path, `chosen.${ending}`);
+  await save(model, path);
+  await using again = await load(path);
+  expect(again.record).toMatchObject({ preprocess: 'caffe', plan, classes: record.classes });
+  const { format, close } = await openCheckpoint(path);
+  await close();
+  expect(format).toBe(ending === 'onnx' ? 'onnx' : 'safetensors');
+});
+
+test.each([
+  ['x.pth', /^x\.pth: a \.pth file has no place for network, preprocessing and classes, .* with convert$/],
+  ['x.h5', /^x\.h5: a \.h5 file has no place/],
+  ['x.keras', /^x\.keras: its ending says no format that is written; expected one of \.residual/],
+  ['x', /^x: its ending says no format/],
+])('%s is refused before anything is written', async (name, message) => {
+  const plan = preset('caffe', { height: 32, width: 32 });
+  await using model = createModel(build('resnet18', { ...family.resnet18, ...small }), {
+    architecture: 'r',
+    preprocess: 'caffe',
+    plan,
+  });
+  expect(await refusal(save(model, name))).toMatchObject({ code: 'ARGUMENT', message: expect.stringMatching(message) });
 });
 
 describe('files of format 1', () => {
@@ -254,8 +287,13 @@ describe('nothing is left half-written', () => {
   });
 
   test('a folder that is not there, a folder, a device', async () => {
-    for (const target of [at('no/such/x.residual'), place.path, '/dev/null'])
+    const [apart, link] = [at('apart.residual'), at('apart.residual/device.residual')];
+    mkdirSync(apart);
+    symlinkSync('/dev/null', link);
+    for (const target of [at('no/such/x.residual'), apart, link])
       await expect(save(model(), target), target).rejects.toMatchObject({ code: 'FILE' });
+    expect(readdirSync(apart)).toEqual(['device.residual']);
+    rmSync(apart, { recursive: true });
     expect(readdirSync(place.path)).toEqual([]);
   });
 

@@ -1,98 +1,47 @@
 import { writeFileAtomic } from '#file';
-import { aborted, ResidualError } from '../errors.js';
-import { weightsOfEightBits } from '../graph/eight-bits.js';
-import { type ResNetConfig, resnet } from '../models/resnet.js';
-import { type AnyTensor, type WeightSource, type Weights, weightsOf } from '../tensor.js';
-import { checkVariances } from '../weights/assign.js';
-import { packed } from '../weights/packed.js';
-import { ownSpelling, recordKey, recordText, type StoredRecord } from '../weights/record.js';
-import { safetensorsBytes } from '../weights/safetensors.js';
-import type { Model } from './model.js';
+import { ResidualError } from '../errors.js';
+import { weightsOf } from '../tensor.js';
+import { recordKey, recordText } from '../weights/record.js';
+import { containers, formatOfEnding } from '../weights/write.js';
+import { exportOnnx } from './export.js';
+import { checkWeights, recordOf, type Savable, storedTensors, type Watched, watch } from './savable.js';
 
-/** What is written of a model. */
-export type Savable = Pick<Model, 'graph' | 'record'> & { readonly weights: WeightSource };
-
-/** The same with its weights in memory. */
-export type Filled = Savable & { readonly weights: Weights };
-
-/** Long work that is watched. */
-export interface Watched {
-  readonly signal?: AbortSignal | undefined;
-  /** Told after each piece how many bytes of how many are written. */
-  readonly onProgress?: ((done: number, total: number) => void) | undefined;
-}
+/** Formats that keep what `load` needs to know. */
+export type SavedFormat = 'residual' | 'safetensors' | 'onnx';
 
 /**
- * Writes a model: its weights as safetensors under the network's own parameter names (torchvision's for its family), and
- * beside them, in the header, all that `load` needs to know: network, preprocessing, classes, licence. The usual ending
- * is `.residual`; any safetensors reader opens it. The file appears whole or not at all; an older one is replaced.
+ * Writes a model in the format that the ending of its file means: `.residual`, `.safetensors` (the same file, by another
+ * name) or `.onnx` (`exportOnnx`). Its weights are stored as safetensors under the network's own parameter names
+ * (torchvision's for its family), and beside them, in the header, all that `load` needs to know: network, preprocessing,
+ * classes, licence; any safetensors reader opens it. The file appears whole or not at all; an older one is replaced.
  *
- * @throws FILE when it cannot be written; NUMERICS when a weight is not a finite number; ABORTED.
+ * @throws ARGUMENT for another ending; FILE when it cannot be written; NUMERICS when a weight is not a finite number;
+ * ABORTED.
  * @example await save(model, 'flowers.residual');
  */
 export async function save(model: Savable, path: string, watched: Watched = {}): Promise<void> {
-  const weights = await weightsOf(model.weights);
-  checkWeights({ ...model, weights });
+  const format = savedFormat(path);
+  if (format === 'onnx') {
+    await exportOnnx(model, path, watched);
+    return;
+  }
+  const filled = { ...model, weights: await weightsOf(model.weights) };
+  checkWeights(filled);
   const metadata = { format: 'pt', [recordKey]: recordText(recordOf(model)) };
-  await writeFileAtomic(path, watch([...safetensorsBytes(storedTensors({ ...model, weights }), metadata)], watched));
+  const bytes = containers[format].bytes({ tensors: storedTensors(filled), metadata });
+  await writeFileAtomic(path, watch([...bytes], watched));
 }
 
-/** The record of a model, for tensors spelled in `dialect`. A member of the family is stored by its settings. */
-export function recordOf(
-  { graph, record }: Pick<Model, 'graph' | 'record'>,
-  dialect: string = ownSpelling,
-): StoredRecord {
-  const { architecture, config, preprocess, plan, classes, licence, source, quantisation } = record;
-  return {
-    architecture,
-    ...(config && builds(config, graph) ? { config } : { graph }),
-    preprocess,
-    plan,
-    ...(classes && { classes }),
-    ...(licence !== undefined && { licence }),
-    ...(source !== undefined && { source }),
-    ...(quantisation && { quantisation }),
-    dialect,
-  };
+/**
+ * What `save` would write under this name.
+ * @throws ARGUMENT when its ending means none of the formats that keep a whole model.
+ */
+export function savedFormat(path: string): SavedFormat {
+  const format = formatOfEnding(path);
+  if (format === 'residual' || format === 'safetensors' || format === 'onnx') return format;
+  throw new ResidualError(
+    'ARGUMENT',
+    `${path}: a ${containers[format].endings[0]} file has no place for network, preprocessing and classes, which save keeps; save the model as .residual and write this file from it with convert`,
+    { file: path, format },
+  );
 }
-
-/** The tensors as a file with the record has them: weights of 8 bits as such. */
-export const storedTensors = ({ graph, weights, record: { quantisation } }: Filled): ReadonlyMap<string, AnyTensor> =>
-  quantisation ? packed(weights, weightsOfEightBits(graph, quantisation)) : weights;
-
-/** Whether the settings give this very network; a network of one's own keeps its graph. */
-const builds = (config: ResNetConfig, graph: Savable['graph']): boolean =>
-  JSON.stringify(resnet(config, graph.name)) === JSON.stringify(graph);
-
-/** Weights that a diverged training left must not be handed on. @throws NUMERICS */
-export function checkWeights({ graph, weights }: Pick<Filled, 'graph' | 'weights'>): void {
-  for (const { name } of graph.parameters) {
-    const found = weights.get(name);
-    if (!found?.data.every(Number.isFinite))
-      throw new ResidualError(
-        'NUMERICS',
-        `${graph.name}: ${found ? `${name} holds values that are not finite numbers` : `${name} has no weights`}; nothing was written`,
-        { parameter: name },
-      );
-  }
-  checkVariances(graph, weights, graph.name);
-}
-
-/** Hands the pieces on, telling of each, until the caller cancels. @throws ABORTED */
-export function* watch(pieces: readonly Uint8Array[], { signal, onProgress }: Watched): Generator<Uint8Array> {
-  const total = pieces.reduce((sum, { length }) => sum + length, 0);
-  let done = 0;
-  for (const piece of pieces) {
-    // In parts, so that neither progress nor cancelling waits for a whole large tensor.
-    for (let at = 0; at < piece.length; at += part) {
-      if (signal?.aborted) throw aborted();
-      const next = piece.subarray(at, at + part);
-      yield next;
-      done += next.length;
-      onProgress?.(done, total);
-    }
-  }
-}
-
-/** Bytes written at once. */
-const part = 2 ** 24;

@@ -147,7 +147,7 @@ export async function featureFeed(
 
 function rows(from: Float32Array, indices: Int32Array, shape: readonly number[]): Tensor {
   const size = sizeOf(shape.slice(1));
-  const data = sharedFloats(indices.length * size);
+  const data = new Float32Array(indices.length * size);
   indices.forEach((index, row) => {
     data.set(from.subarray(index * size, (index + 1) * size), row * size);
   });

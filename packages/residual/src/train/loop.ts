@@ -4,7 +4,7 @@ import { frozenUpTo } from '../graph/frozen.js';
 import type { Graph } from '../graph/graph.js';
 import { type TrainingStep, trainingStep } from '../graph/training-step.js';
 import type { EngineOptions } from '../tasks/model.js';
-import { recordOf } from '../tasks/save.js';
+import { recordOf } from '../tasks/savable.js';
 import type { Tensor, Weights } from '../tensor.js';
 import { type Learnt, type Progress, type RunCheckpoint, type Sums, writeCheckpoint } from './checkpoint.js';
 import { type Course, updateAt } from './course.js';

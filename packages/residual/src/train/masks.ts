@@ -1,6 +1,6 @@
 import type { Mask } from '../graph/training-step.js';
 import { random } from '../random.js';
-import { sharedFloats, sizeOf, type Tensor } from '../tensor.js';
+import { sizeOf, type Tensor } from '../tensor.js';
 
 /**
  * The random factors of one step: what is dropped has 0, the rest 1 / (1 − rate), so that the mean stays. They depend on
@@ -11,7 +11,7 @@ export function masksOf(masks: readonly Mask[], seed: number, epoch: number, ste
 }
 
 function drawn({ kind, rate, shape }: Mask, draw: () => number): Tensor {
-  const data = sharedFloats(sizeOf(shape));
+  const data = new Float32Array(sizeOf(shape));
   const kept = 1 / (1 - rate);
   // A branch is dropped for a whole picture: one draw for all its channels.
   const alike = kind === 'depth' ? sizeOf(shape.slice(1)) : 1;

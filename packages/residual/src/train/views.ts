@@ -1,5 +1,5 @@
 import { movesPixels, type Plan, planAt, sizeOfPlan } from '../image/plan.js';
-import { sharedFloats, type Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 
 /** Looking at a picture in several ways and taking the mean of the answers. */
 export type Views = 'one' | 'flip' | 'ten-crop';
@@ -68,7 +68,7 @@ export function viewing(plan: Plan, views: Views, size?: number): Viewing {
 /** `[N, C, H, W]` turned left to right. */
 export function mirrored({ shape, data }: Tensor): Tensor {
   const width = shape[3];
-  const out = sharedFloats(data.length);
+  const out = new Float32Array(data.length);
   for (let row = 0; row < data.length; row += width)
     for (let x = 0; x < width; x++) out[row + x] = data[row + width - 1 - x];
   return { dtype: 'float32', shape, data: out };
@@ -79,7 +79,7 @@ export function cropped(
   { shape: [n, c, h, w], data }: Tensor,
   { top, left, height, width }: { top: number; left: number; height: number; width: number },
 ): Tensor {
-  const out = sharedFloats(n * c * height * width);
+  const out = new Float32Array(n * c * height * width);
   for (let plane = 0; plane < n * c; plane++)
     for (let y = 0; y < height; y++) {
       const from = (plane * h + top + y) * w + left;

@@ -70,7 +70,7 @@ export function formatOfEnding(path: string): TargetFormat {
   const hint = path.toLowerCase().endsWith('.keras') ? '; Keras 3 reads weights from .h5 too' : '';
   throw new ResidualError(
     'ARGUMENT',
-    `${path}: its ending says no format that is written; expected one of ${known}, or name the format (to)${hint}`,
+    `${path}: its ending says no format that is written; expected one of ${known}; convert also takes the format by name (to)${hint}`,
     { file: path },
   );
 }

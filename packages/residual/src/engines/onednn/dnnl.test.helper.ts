@@ -2,6 +2,7 @@ import { describe, test } from 'vitest';
 import type { ResidualError } from '../../errors.js';
 import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
 import { shared } from '../../testing.js';
+import { compute } from '../reference/training-kernels.js';
 import { type Argument, argument, type DataType, type Desc, type Dnnl, type Ready } from './dnnl.js';
 import { openDnnl } from './library.js';
 
@@ -60,6 +61,13 @@ export function must<T extends Ready>(primitive: T | undefined): T {
   if (primitive === undefined) throw new Error('the library has no implementation');
   held.push(() => primitive.destroy());
   return primitive;
+}
+
+/** One that must not be computed by the library's slow reference kernels either. */
+export function quick<T extends Ready>(primitive: T | undefined): T {
+  const made = must(primitive);
+  if (made.implementation.startsWith('ref')) throw new Error(`the library has ${made.implementation} only`);
+  return made;
 }
 
 /** Runs a primitive once over the tensors given, scratch memory and constants added. */
@@ -155,3 +163,16 @@ export const cases: Record<string, Case> = {
   'groups of 4 channels': { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 8 },
   depthwise: { src: [1, 32, 8, 8], out: 32, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], groups: 32 },
 };
+
+/** What plain loops make of an op; the results have the shapes given. */
+export const loops = (
+  op: string,
+  inputs: readonly (readonly [shape: Shape, data: Float32Array])[],
+  shapes: readonly Shape[],
+  attributes = {},
+) =>
+  compute(
+    { op, attributes } as never,
+    inputs.map(([shape, data]) => ({ shape, data })),
+    shapes,
+  );

@@ -1,4 +1,4 @@
-import { rows, type StepGraph, type StepNode } from '../../graph/graph.js';
+import { readByNode, type StepGraph, type StepNode } from '../../graph/graph.js';
 
 /** What the library can do of a training step in one go. */
 export interface Work {
@@ -77,7 +77,6 @@ function weightsFirst(all: readonly Work[]): Work[] {
 
 /** The values whose numbers a piece of work may read. */
 export function readByWork({ node, inputs, mask }: Work): number[] {
-  const row = rows[node.op] as { readonly mirrored?: readonly number[] };
-  const read = inputs.filter((_, i) => !row.mirrored?.includes(i));
+  const read = readByNode({ op: node.op, inputs });
   return mask === undefined ? read : [...read, mask];
 }

@@ -3,7 +3,7 @@ import type { ActivationScale } from '../../graph/quantisation.js';
 import { type Shape, sizeOf } from '../../tensor.js';
 import { type Activation, kernels } from '../reference/kernels.js';
 import type { Variant } from './convolve.js';
-import { argument, type DataType, type Layout, type PostOp } from './dnnl.js';
+import { argument, type DataType, type Layout, type PostOp, type Primitive } from './dnnl.js';
 import type { Step } from './fuse.js';
 import { biasArgument, convolve, int8Input, weightScales } from './lower-convolution.js';
 import type { PackedWeights } from './packed.js';
@@ -120,13 +120,7 @@ export const lowerings = {
     const from = draft.find(step.node.inputs[0], { layout: pictureLayout(site, 0), dtype: draft.dtype });
     const made = draft.fresh(shape, from.layout, draft.dtype);
     const primitive = draft.dnnl.resampling({ src: from.desc, dst: made.desc, kind: 'linear' });
-    if (primitive === undefined) return false;
-    draft.emit('other', step.name, primitive, [
-      [argument.src, from],
-      [argument.dst, made],
-    ]);
-    draft.settle(step.output, made);
-    return true;
+    return single(site, primitive, from, made);
   },
   pad(site, { channels, spatial: [top, left] }) {
     const { draft, step, shapes, shape } = site;
@@ -219,17 +213,12 @@ export const lowerings = {
     draft.settle(step.output, draft.home(step.node.inputs[0]));
     return true;
   },
-  softmax({ draft, step, shape }) {
+  softmax(site) {
+    const { draft, step, shape } = site;
     const from = draft.find(step.node.inputs[0], { layout: 'plain', dtype: 'f32' });
     const to = draft.fresh(shape, 'plain', 'f32');
     const primitive = draft.dnnl.softmax({ src: from.desc, dst: to.desc, axis: shape.length - 1 });
-    if (primitive === undefined) return false;
-    draft.emit('other', step.name, primitive, [
-      [argument.src, from],
-      [argument.dst, to],
-    ]);
-    draft.settle(step.output, to);
-    return true;
+    return single(site, primitive, from, to);
   },
 } satisfies { [K in OpName]: Lowering<K> };
 
@@ -268,6 +257,17 @@ function plainLoops({ draft, weights, step, shapes, shape, parameters }: Site): 
   draft.settle(step.output, to);
 }
 
+/** Emits the one call from one place to another that a step is; false where the library has none. */
+function single({ draft, step }: Site, primitive: Primitive | undefined, from: Place, to: Place): boolean {
+  if (primitive === undefined) return false;
+  draft.emit('other', step.name, primitive, [
+    [argument.src, from],
+    [argument.dst, to],
+  ]);
+  draft.settle(step.output, to);
+  return true;
+}
+
 const pictureSize = ({ shapes }: Site) => [shapes[0][2], shapes[0][3]] as const;
 
 /** Whether pictures are resized by the library's one rule: half-pixel centres, and the ratio of the sizes. */
@@ -294,13 +294,7 @@ function eltwise(site: Site, kind: 'relu' | 'sigmoid'): boolean {
   const from = draft.find(step.node.inputs[0], { layout: pictureLayout(site, 0), dtype: draft.dtype });
   const to = draft.fresh(shape, from.layout, draft.dtype);
   const primitive = draft.dnnl.eltwise({ src: from.desc, dst: to.desc, kind });
-  if (primitive === undefined) return false;
-  draft.emit('other', step.name, primitive, [
-    [argument.src, from],
-    [argument.dst, to],
-  ]);
-  draft.settle(step.output, to);
-  return true;
+  return single(site, primitive, from, to);
 }
 
 function pool(
@@ -322,13 +316,7 @@ function pool(
   const from = draft.find(step.node.inputs[0], { layout, dtype, ...(dtype === desc.dtype && { scale }) });
   const to = draft.fresh(shape, from.layout, dtype, from.scale);
   const primitive = draft.dnnl.pooling({ src: from.desc, dst: to.desc, kernel, stride, padding, kind });
-  if (primitive === undefined) return false;
-  draft.emit('other', step.name, primitive, [
-    [argument.src, from],
-    [argument.dst, to],
-  ]);
-  draft.settle(step.output, to);
-  return true;
+  return single(site, primitive, from, to);
 }
 
 /** The one pixel of every channel as a row of features. */

@@ -5,7 +5,15 @@ import type { Shape, Tensor } from '../../tensor.js';
 import { referenceTraining } from '../reference/train.js';
 import { noise, noiseTensor } from '../sketch.js';
 import type { TrainingProgram } from '../training.js';
-import { disagreements, groupsOf, results, stepOf, type TrainingCase, testTraining } from '../training.test.cases.js';
+import {
+  disagreements,
+  groupsOf,
+  results,
+  stepOf,
+  type TrainingCase,
+  testTraining,
+  trainingCases,
+} from '../training.test.cases.js';
 import type { Dnnl } from './dnnl.js';
 import { dnnl, withLibrary } from './dnnl.test.helper.js';
 import { onednnTraining, prepare } from './train.js';
@@ -134,6 +142,19 @@ withLibrary('training', () => {
       await beside?.dispose();
     }
     expect(bits[1]).toEqual(bits[0]);
+  });
+
+  test('recomputed blocks: the same bits in less memory', async () => {
+    for (const one of [...cases, ...trainingCases]) {
+      const options = { threads, groups: groupsOf(one) };
+      const [whole, less] = [false, true].map((recompute) =>
+        prepare(dnnl, one.step, one.weights, { ...options, recompute }),
+      );
+      expect(disagreements(await results(less, one), await results(whole, one), 0)).toEqual([]);
+      if (cases.includes(one)) expect(less.plan.bytes).toBeLessThan(whole.plan.bytes);
+      await whole.dispose();
+      await less.dispose();
+    }
   });
 
   /** The library, with a count of what is held; the call of `allocate` with the number `fails` finds no memory. */

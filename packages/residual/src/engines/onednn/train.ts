@@ -1,5 +1,6 @@
 import { processor } from '#runtime';
 import { inferShapes, type Parameter, type StepNode } from '../../graph/graph.js';
+import { recompute } from '../../graph/recompute.js';
 import { gradientName, type TrainingStep } from '../../graph/training-step.js';
 import type { Shape, Weights } from '../../tensor.js';
 import type { ProgramOptions, TrainingBackend, TrainingProgram } from '../training.js';
@@ -48,11 +49,12 @@ export function prepare(
   const threads = options.threads ?? processor().cores;
   dnnl.setThreads(threads);
   const dtype = options.precision === 'bf16' ? 'bf16' : 'f32';
-  const { graph, trained } = step;
+  const { trained } = step;
+  const graph = options.recompute ? recompute(step.graph) : step.graph;
   const shapes = inferShapes(graph);
   const work = fuseTraining(graph);
   const named = new Map(trained.map((parameter) => [parameter.name, parameter]));
-  const descs = descsOf(dnnl, step, work, shapes, dtype, layout);
+  const descs = descsOf(dnnl, { graph, trained }, work, shapes, dtype, layout);
   const flat = flatArrays(
     dnnl,
     options.groups.map((names) =>
@@ -154,7 +156,7 @@ function program(
 /** How each trained parameter lies in the flat arrays: as its gradient comes out of the library, else row by row. */
 function descsOf(
   dnnl: Dnnl,
-  { graph, trained }: TrainingStep,
+  { graph, trained }: Pick<TrainingStep, 'graph' | 'trained'>,
   work: readonly Work[],
   shapes: readonly Shape[],
   dtype: 'f32' | 'bf16',
