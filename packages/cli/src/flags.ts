@@ -365,6 +365,7 @@ export const augmentFlags = {
 export const summaryFlags = {
   classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
   size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },
+  freeze: { value: 'layer', help: 'show what stays when it is frozen up to there, as layer3', parse: text },
   svg: { value: 'file', help: 'draw the blocks into a file', parse: text },
   json,
 } as const satisfies Flags;
