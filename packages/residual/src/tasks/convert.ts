@@ -24,6 +24,8 @@ export interface ConvertOptions
     Pick<LoadOptions, 'labels' | 'preprocess' | 'part' | 'offline' | 'hub' | 'cache' | 'acceptLicence'> {
   /** What is written, where the ending of the file does not say it. */
   readonly to?: TargetFormat | undefined;
+  /** The member of the family, or the network, that the weights are of, where it is not the one they look like. */
+  readonly architecture?: LoadOptions['architecture'];
   /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
   readonly dialect?: DialectName | typeof ownSpelling | undefined;
   /** Replace a file that is there. */
@@ -115,7 +117,10 @@ async function throughFile(
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const beside = origin ? undefined : await readSideFiles(from);
-    const found = withSideFiles(understand(checkpoint, file, chosen.part), beside);
+    const seen = withSideFiles(understand(checkpoint, file, chosen.part), beside);
+    // A network that is given goes before the file's record, as in `load`.
+    const { architecture } = options;
+    const found = architecture === undefined ? seen : { ...seen, record: undefined };
     // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
     const own = !checkpoint.network && found.record?.dialect === ownSpelling;
     const spelling = own ? ownSpelling : checkpoint.network ? undefined : found.naming?.dialect;
@@ -123,7 +128,7 @@ async function throughFile(
     const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
     // Names in the checkpoint of a run stand behind the part's.
     const bare = !checkpoint.network && found.prefix === undefined;
-    const alike = wanted === spelling && bare && canStand(checkpoint, format, found);
+    const alike = wanted === spelling && bare && canStand(checkpoint, format, seen);
     if (!alike) {
       const notes = lost(checkpoint, found, format);
       return await throughModel(from, format, wanted, options, { checkpoint, found, notes, there });
@@ -135,9 +140,12 @@ async function throughFile(
       // What loading has to say holds for the record; the rest of it is said of the tensors already.
       return { ...content, metadata, notes };
     }
-    const metadata = headerTexts(checkpoint);
+    const { [recordKey]: record, ...texts } = headerTexts(checkpoint);
+    const metadata = found.record && record !== undefined ? { ...texts, [recordKey]: record } : texts;
     const size = found.described ? undefined : beside?.size;
-    const truth = await attempt(() => readAs(checkpoint, found, origin?.network ?? { size }, file));
+    const given = architecture === undefined ? (origin?.network ?? { size }) : { architecture };
+    const truth = await attempt(() => readAs(checkpoint, found, given, file));
+    if (truth instanceof ResidualError && architecture !== undefined) throw truth;
     const told = otherReading(
       { ...content, metadata: bareMetadata(format, metadata, keras), isKeras: format === 'keras', beside: there },
       truth,
