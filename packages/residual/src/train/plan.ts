@@ -1,5 +1,6 @@
 import type { Dataset } from '../data/dataset.js';
 import { startTrainer } from '../engines/trainer.js';
+import { frozenUpTo } from '../graph/frozen.js';
 import { isTrainable } from '../graph/graph.js';
 import { summary } from '../graph/summary.js';
 import type { Model } from '../tasks/model.js';
@@ -8,7 +9,7 @@ import { updateAt } from './course.js';
 import { stepOf } from './loop.js';
 import { masksOf } from './masks.js';
 import type { Recipe } from './settings.js';
-import { frozenUpTo, groupsOf, type Phase } from './stages.js';
+import { groupsOf, type Phase } from './stages.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** What a run will do. Times are in seconds, memory in bytes. */

@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
+import { recipes, resolveRecipe } from './recipes.js';
 import { fileOf, readConfig, readMetrics } from './run-folder.js';
 import { presets } from './settings.js';
 import { readEvents } from './tensorboard.js';
@@ -163,6 +164,15 @@ describe('a run', () => {
   });
 });
 
+test.each(Object.keys(recipes))('the recipe %s runs', async (recipe) => {
+  const out = join(scratch(), 'run');
+  // What it would take hundreds of epochs to finish is begun here, on small pictures.
+  const set = { size: 8, testSize: 8, batch: 8, accumulate: recipe.startsWith('rsb') ? 2 : 1 };
+  const error = await refusal(train(tinyModel(), tinyData(), { engine: 'reference', recipe, set, out, most: 1 }));
+  expect(error).toMatchObject({ code: 'ABORTED', message: expect.stringMatching(/stopped after update 1,/) });
+  expect((await readConfig(out)).recipe).toEqual(await resolveRecipe(recipe, set));
+});
+
 describe('what goes wrong', () => {
   const one = async (data: ReturnType<typeof tinyData>) => {
     const out = join(scratch(), 'run');
@@ -234,6 +244,15 @@ describe('what goes wrong', () => {
     expect(await refusal(train(tinyModel(), tinyData(), { ...options, out: '/dev/null/run' }))).toMatchObject({
       code: 'FILE',
     });
+    const other = join(folder, 'other');
+    await refusal(train(tinyModel(), tinyData(), { ...options, seed: 4, out: other, most: 2 }));
+    const own = readFileSync(fileOf(out, 'last'));
+    copyFileSync(fileOf(other, 'last'), fileOf(out, 'last'));
+    expect(await refusal(resume(out, tinyData()))).toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringMatching(/of another run: of tiny with seed 4/),
+    });
+    writeFileSync(fileOf(out, 'last'), own);
     const notes: string[] = [];
     await resume(out, tinyData(23), { onNote: (text) => notes.push(text) });
     expect(notes).toContainEqual(expect.stringMatching(/23 now, 24 then/));
