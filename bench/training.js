@@ -30,6 +30,7 @@ const contenders = {
     'onednn3 bf16': ['residual3', 'onednn', 'bf16'],
   }),
   'onnx f32': ['residual', 'onnx', 'f32'],
+  'onnx-wasm f32': ['residual', 'onnx-wasm', 'f32'],
   'torch channels last': ['torch', 'channels-last'],
   'torch contiguous': ['torch', 'contiguous'],
   'torch bf16': ['torch', 'bf16'],

@@ -395,6 +395,12 @@ export const cacheFlags = {
 } as const satisfies Flags;
 
 export const convertFlags = {
+  model: {
+    value: 'name',
+    short: 'm',
+    help: 'architecture to put the weights into, where not the one they look like',
+    parse: text,
+  },
   to: {
     value: 'format',
     help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',
