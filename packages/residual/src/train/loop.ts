@@ -322,7 +322,7 @@ export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: stri
   return trainingStep(graph, {
     shape: [batch, ...sizes],
     loss: recipe.loss,
-    trains: ({ name }) => !frozen.has(name),
+    trains: ({ name, role }) => !frozen.has(name) && !(recipe.freezeNorms && (role === 'gamma' || role === 'beta')),
     dropPath: recipe.dropPath,
   });
 }

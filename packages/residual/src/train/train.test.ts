@@ -156,6 +156,37 @@ describe('a run', () => {
     expect(last.graph.parameters.find(({ name }) => name === 'fc.weight')?.shape).toEqual([4, 4]);
   });
 
+  test('labels that hold together, and shares; classes counted by their size', async () => {
+    const { train: examples, validation = [], ...data } = tinyData();
+    const several = (all: typeof examples) =>
+      all.map((one, i) => ({ ...one, target: [one.target as number, (i + 1) % 3] }));
+    const notes: string[] = [];
+    const run = await train(
+      tinyModel(),
+      { ...data, labels: 'several', train: several(examples), validation: several(validation) },
+      { ...options, set: { classWeights: true }, out: join(scratch(), 'run'), onNote: (text) => notes.push(text) },
+    );
+    expect(notes).toContainEqual(expect.stringMatching(/the loss is binaryCrossEntropy/));
+    expect((await readConfig(run.folder)).recipe.loss).toBe('binaryCrossEntropy');
+    const shares = (all: typeof examples) =>
+      all.map((one) => ({ ...one, target: Float32Array.from([0, 1, 2], (c) => (c === one.target ? 0.8 : 0.1)) }));
+    const soft = await train(
+      tinyModel(),
+      { ...data, labels: 'soft', train: shares(examples), validation: shares(validation) },
+      { ...options, set: { sampling: 'balanced', epochs: 10, mixup: 0 }, out: join(scratch(), 'run') },
+    );
+    expect(soft.epochs.at(-1)?.validation?.top1).toBe(1);
+  });
+
+  test('norms that stay keep their statistics', async () => {
+    const model = tinyModel();
+    const before = await model.weights();
+    const run = await train(model, tinyData(), { ...options, set: { freezeNorms: true }, out: join(scratch(), 'run') });
+    const { weights } = await readCheckpoint(fileOf(run.folder, 'last'));
+    for (const [name, { data }] of weights)
+      expect([name, String(data) === String(before.get(name)?.data)]).toEqual([name, /bn1/.test(name)]);
+  });
+
   test('grey pictures', async () => {
     const out = join(scratch(), 'run');
     const run = await train(tinyModel(), tinyData(), { ...options, out, channels: 1 });
