@@ -6,7 +6,7 @@ import { onnxTraining } from './onnx/train.js';
 import { referenceTraining } from './reference/train.js';
 import { expectParity } from './training.test.pytorch.js';
 
-const timeout = 300_000;
+const timeout = 600_000;
 
 describe.skipIf(!shared)('training goes as in PyTorch', () => {
   test.each([
@@ -17,16 +17,15 @@ describe.skipIf(!shared)('training goes as in PyTorch', () => {
     await expectParity(referenceTraining, name, run, { losses: 1e-5, gradients: 1e-6, weights: 1e-3 });
   });
 
-  const run = { size: 64, batch: 4, steps: 10, lr: 0.002 };
+  const run = { size: 64, batch: 8, steps: 10, lr: 0.001 };
   const bounds = { losses: 1e-3, gradients: 1e-3, weights: 1e-2 };
   const options = { threads: 2 };
-  const names = ['resnet18', 'resnet50'] as const;
-  test.each(names)('ten steps of %s on onnx', { timeout }, async (name) => {
-    await expectParity(onnxTraining, name, run, bounds, options);
+  test('ten steps of resnet18 on onnx', { timeout }, async () => {
+    await expectParity(onnxTraining, 'resnet18', run, bounds, options);
   });
   withLibrary('with oneDNN', () => {
-    test.each(names)('ten steps of %s on onednn', { timeout }, async (name) => {
-      await expectParity(onednnTraining, name, run, bounds, options);
+    test('ten steps of resnet18 on onednn', { timeout }, async () => {
+      await expectParity(onednnTraining, 'resnet18', run, bounds, options);
     });
   });
 });

@@ -128,7 +128,16 @@ async function throughFile(
     const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
     // Names in the checkpoint of a run stand behind the part's.
     const bare = !checkpoint.network && found.prefix === undefined;
-    const alike = wanted === spelling && bare && canStand(checkpoint, format, seen);
+    // A whole Keras model whose names nobody knows is known by its network alone, which the record tells.
+    const nameless =
+      format === 'safetensors' &&
+      found.described !== undefined &&
+      !(
+        found.naming ||
+        found.record ||
+        (await attempt(() => readAs(checkpoint, found, {}, file))) instanceof ResidualError
+      );
+    const alike = wanted === spelling && bare && !nameless && canStand(checkpoint, format, seen);
     if (!alike) {
       const notes = lost(checkpoint, found, format);
       return await throughModel(from, format, wanted, options, { checkpoint, found, notes, there });
