@@ -138,7 +138,7 @@ test.each([
 });
 
 describe.skipIf(!shared)('photographs', () => {
-  const folder = join(shared as string, 'data', 'cats-dogs', 'dog');
+  const folder = join(shared ?? '', 'data', 'cats-dogs', 'dog');
   const plan = preset('torchvision', { height: 64, width: 64 });
   const photos = shared
     ? readdirSync(folder)

@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { oracle, readTensors, shared, temporaryFolder } from '../testing.js';
+import { python, readTensors, shared, temporaryFolder } from '../testing.js';
 import { load } from './load.js';
 
 const names = { keras2015: 'keras2015-resnet50', resnet50: 'keras-resnet50', resnet50v2: 'keras-resnet50v2' } as const;
@@ -17,42 +19,51 @@ const stages = {
 } as const;
 const stageNames = Object.keys(stages) as (keyof typeof stages)[];
 
-/** How weights are spelled does not depend on the size of pictures. Softmax of random `keras2015` is too steep there. */
+/** Neither spelling nor kernels depend on the size of pictures. Softmax of random `keras2015` is too steep below 224. */
 const small = ['--size', '64'];
+const middle = ['--size', '128'];
 const cases: [keyof typeof names, string[]][] = [
   ['keras2015', []],
   ['keras2015', ['--names', 'w0']],
   ['keras2015', ['--names', 'kernel', '--whole-model']],
   ['keras2015', ['--names', 'keras3', '--no-top', ...small]],
   ['keras2015', ['--classes', '6', ...small]],
-  ['resnet50', []],
-  ['resnet50', ['--names', 'w', ...small]],
-  ['resnet50', ['--names', 'keras3', '--whole-model', ...small]],
+  ['resnet50', middle],
+  ['resnet50', ['--names', 'w', ...middle]],
+  ['resnet50', ['--names', 'keras3', '--whole-model', ...middle]],
   ['resnet50', ['--no-top', ...small]],
-  ['resnet50v2', []],
-  ['resnet50v2', ['--names', 'w0', ...small]],
+  ['resnet50v2', middle],
+  ['resnet50v2', ['--names', 'w0', ...middle]],
   ['resnet50v2', ['--names', 'keras3', '--no-top', ...small]],
 ];
 
+const program = fileURLToPath(new URL('../../src/tasks/parity.keras.py', import.meta.url));
+
 describe.skipIf(!shared)('Keras: softmax and the features of every stage', () => {
   const folder = temporaryFolder();
+  const out = (topology: string, options: string[]) => join(folder.path, [topology, ...options].join('-'));
+  beforeAll(() => {
+    const list = cases.map(([topology, options]) => [topology, out(topology, options), ...options]);
+    execFileSync(python, [program, join(shared as string, 'oracle'), JSON.stringify(list)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+  }, 300_000);
   afterAll(folder.remove);
 
   test.each(cases)(
     '%s %j',
     async (topology, options) => {
-      const out = join(folder.path, [topology, ...options].join('-'));
-      oracle('keras_oracle.py', topology, out, ...options);
-      const size = options.includes('--size') ? 64 : 224;
-      await using model = await load(join(out, `${topology}.h5`), { size });
+      const made = out(topology, options);
+      const size = options.includes('--size') ? Number(options.at(-1)) : 224;
+      await using model = await load(join(made, `${topology}.h5`), { size });
       expect(model.record.architecture).toBe(names[topology]);
       const top = !options.includes('--no-top');
-      const results = await readTensors(join(out, 'expected.safetensors'), ['input', ...stageNames], 'NHWC');
+      const results = await readTensors(join(made, 'expected.safetensors'), ['input', ...stageNames], 'NHWC');
       const received = await model.run(results.input, [...Object.values(stages), ...(top ? ['probabilities'] : [])]);
       for (const stage of stageNames)
         expect(difference(received[stages[stage]], results[stage]), stage).toBeLessThan(1e-4);
       if (top) {
-        const { softmax } = await readTensors(join(out, 'expected.safetensors'), ['softmax']);
+        const { softmax } = await readTensors(join(made, 'expected.safetensors'), ['softmax']);
         const worst = softmax.data.reduce(
           (most, p, i) => Math.max(most, Math.abs(p - received.probabilities.data[i])),
           0,

@@ -1,9 +1,13 @@
-import { execFileSync } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { oracle, python, readTensors, shared, temporaryFolder } from '../testing.js';
+import { python, readTensors, shared, temporaryFolder } from '../testing.js';
 import { load } from './load.js';
 
 const architectures = [
@@ -31,19 +35,30 @@ const stages = {
 const stageNames = Object.keys(stages) as (keyof typeof stages)[];
 
 /** PyTorch in float64: in float32 it is itself up to 1.2e-4 from that in the last stage of ResNet-152. */
-const program = fileURLToPath(new URL('../../src/tasks/parity.float64.py', import.meta.url));
-const run = (...args: string[]) => execFileSync(python, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+const program = fileURLToPath(new URL('../../src/tasks/parity.torchvision.py', import.meta.url));
 
 describe.skipIf(!shared)('torchvision: logits and the features of every stage', () => {
   const folder = temporaryFolder();
-  afterAll(folder.remove);
+  let child: ChildProcessByStdio<Writable, Readable, null>;
+  let filled: AsyncIterator<string>;
+  beforeAll(() => {
+    // One process for all of them: most of what a small network takes is PyTorch's own start.
+    child = spawn(python, [program, join(shared as string, 'oracle')], { stdio: ['pipe', 'pipe', 'inherit'] });
+    filled = createInterface(child.stdout)[Symbol.asyncIterator]();
+  });
+  afterAll(async () => {
+    child.stdin.end();
+    if (child.exitCode === null) await once(child, 'exit');
+    expect(child.exitCode).toBe(0);
+    folder.remove();
+  });
 
   test.each(architectures)(
     '%s',
     async (architecture) => {
       const out = join(folder.path, architecture);
-      oracle('torchvision_oracle.py', architecture, out, '--size', '128');
-      run(program, architecture, out);
+      child.stdin.write(`${architecture} ${out} --size 96\n`);
+      expect((await filled.next()).value).toBe(architecture);
       const { input, logits } = await readTensors(join(out, 'expected.safetensors'), ['input', 'logits']);
       const exact = await readTensors(join(out, 'exact.safetensors'), stageNames);
       // The kernels of the fixed table, then those that the clock chooses, Winograd's among them.
@@ -58,6 +73,7 @@ describe.skipIf(!shared)('torchvision: logits and the features of every stage', 
           expect(difference(received[stages[stage]], exact[stage]), `${container}, ${stage}`).toBeLessThan(1e-4);
         expect(difference(received.logits, logits), `${container}, PyTorch's logits`).toBeLessThan(1e-4);
       }
+      rmSync(out, { recursive: true });
     },
     240_000,
   );

@@ -24,7 +24,7 @@ describe.skipIf(!shared)('weights of Keras 3 without names', () => {
     ['resnet50v2', 'keras-resnet50v2'],
   ])('%s fills %s by the order of the layers', async (topology, architecture) => {
     const folder = scratch();
-    oracle('keras_oracle.py', topology, folder);
+    oracle('keras_oracle.py', topology, folder, '--size', '64');
     const [named, bare] = [join(folder, `${topology}.h5`), join(folder, `${topology}.weights.h5`)];
     runPython(renumber, named, bare);
     await using expected = await load(named);
