@@ -16,6 +16,9 @@ export const shared: string | undefined = process.env.RESIDUAL_SHARED
 /** Debian's Python, which has PyTorch, h5py and Pillow; another may come first on the PATH. */
 export const python = '/usr/bin/python3';
 
+/** For a Python process: the other cores have tests of their own, and threads that wait for each other burn time. */
+export const oneThread = { ...process.env, OMP_NUM_THREADS: '1' };
+
 /** A new empty folder, and how to remove it. */
 export function temporaryFolder(): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'residual-test-'));
@@ -31,7 +34,10 @@ export function scratch(): string {
 
 /** Runs a reference program of the shared material, such as `torchvision_oracle.py resnet18 OUT`. */
 export function oracle(program: string, ...args: string[]): void {
-  execFileSync(python, [join(shared as string, 'oracle', program), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  execFileSync(python, [join(shared as string, 'oracle', program), ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: oneThread,
+  });
 }
 
 /** A reference program's tensors, as float32; pictures in `[N, H, W, C]` are turned to `[N, C, H, W]` when it says so. */
@@ -68,6 +74,7 @@ export function runPython(program: string, ...args: string[]): string {
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: oneThread,
   });
 }
 

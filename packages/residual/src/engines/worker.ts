@@ -43,6 +43,11 @@ export interface WorkerApi {
 
 const backends = { onednn, onnx, reference } satisfies Record<EngineName, Backend>;
 const programs = new Map<number, Program>();
+/** The bytes of each network's weights. */
+const sizes = new Map<number, number>();
+/** Bytes of disposed networks that were not collected yet. Collecting takes longer than a small network's work. */
+let disposed = 0;
+const worthCollecting = 2 ** 24;
 const checks = new Map<string, Promise<number>>();
 
 /** Checks an engine once on each device and for each set of ways, in f32: scales are those of another network. */
@@ -81,6 +86,10 @@ serveThread<WorkerApi>({
   async compile(id, engine, graph, weights, options) {
     if (engine !== 'reference') await check(engine, options);
     programs.set(id, await backends[engine].compile(graph, weights, options));
+    sizes.set(
+      id,
+      [...weights.values()].reduce((sum, { data }) => sum + data.byteLength, 0),
+    );
     collectGarbageSoon();
   },
   async run(id, inputs, weights) {
@@ -108,6 +117,10 @@ serveThread<WorkerApi>({
     const program = programs.get(id);
     programs.delete(id);
     await program?.dispose();
+    disposed += sizes.get(id) ?? 0;
+    sizes.delete(id);
+    if (disposed < worthCollecting) return collectGarbageSoon();
+    disposed = 0;
     collectGarbage();
   },
   async train(id, engine, step, weights, options) {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { python, readTensors, shared, temporaryFolder } from '../testing.js';
+import { oneThread, python, readTensors, shared, temporaryFolder } from '../testing.js';
 import { load } from './load.js';
 
 const names = { keras2015: 'keras2015-resnet50', resnet50: 'keras-resnet50', resnet50v2: 'keras-resnet50v2' } as const;
@@ -46,8 +46,9 @@ describe.skipIf(!shared)('Keras: softmax and the features of every stage', () =>
     const list = cases.map(([topology, options]) => [topology, out(topology, options), ...options]);
     execFileSync(python, [program, join(shared as string, 'oracle'), JSON.stringify(list)], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      env: oneThread,
     });
-  }, 300_000);
+  }, 600_000);
   afterAll(folder.remove);
 
   test.each(cases)(

@@ -7,7 +7,7 @@ import { engines } from '../engines/index.js';
 import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
 import { build, type FamilyName, family, type ResNetOptions } from '../models/resnet.js';
 import { type Tensor, tensor } from '../tensor.js';
-import { python, shared, temporaryFolder } from '../testing.js';
+import { oneThread, python, shared, temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { timmForward } from './timm.test.helper.js';
 
@@ -56,6 +56,7 @@ describe.skipIf(!shared)('timm: logits and the features of every stage', () => {
       return { file, groups, antiAlias };
     });
     const printed = execFileSync(python, ['-c', timmForward, JSON.stringify(list)], {
+      env: oneThread,
       encoding: 'utf8',
       maxBuffer: 2 ** 28,
     });

@@ -7,7 +7,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { difference } from '../engines/check.js';
-import { python, readTensors, shared, temporaryFolder } from '../testing.js';
+import { oneThread, python, readTensors, shared, temporaryFolder } from '../testing.js';
 import { load } from './load.js';
 
 const architectures = [
@@ -43,7 +43,10 @@ describe.skipIf(!shared)('torchvision: logits and the features of every stage', 
   let filled: AsyncIterator<string>;
   beforeAll(() => {
     // One process for all of them: most of what a small network takes is PyTorch's own start.
-    child = spawn(python, [program, join(shared as string, 'oracle')], { stdio: ['pipe', 'pipe', 'inherit'] });
+    child = spawn(python, [program, join(shared as string, 'oracle')], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: oneThread,
+    });
     filled = createInterface(child.stdout)[Symbol.asyncIterator]();
   });
   afterAll(async () => {

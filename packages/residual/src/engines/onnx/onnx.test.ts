@@ -13,7 +13,7 @@ import { modelParts } from './model.js';
 type Case = typeof randomNetwork extends fc.Arbitrary<infer T> ? T : never;
 
 async function run(engine: Engine, { graph, image }: Case, seed: number) {
-  const executable = await engine.compile(graph, { weights: noiseWeights(graph, seed) });
+  const executable = await engine.compile(graph, { weights: noiseWeights(graph, seed), threads: 1 });
   try {
     return await executable.run({ image });
   } finally {
