@@ -93,8 +93,30 @@ function storeOf(number: number | undefined): PackedStore {
   return store;
 }
 
+/** What no trained network comes near: its squares are beyond f32. */
+const largestFactor = 2 ** 64;
+
+/**
+ * The library's ReLU makes a number of what is none: values that overflow inside would come out as an answer.
+ * @throws NUMERICS for a BatchNorm that makes them.
+ */
+function checkFolding({ factors, weights, graph }: Folding): void {
+  const biases = graph.parameters
+    .filter(({ role }) => role === 'bias')
+    .map(({ name }) => [name, weights.get(name)?.data]);
+  for (const [name, numbers] of [...factors, ...biases] as [string, Float32Array | Float64Array][])
+    for (const x of numbers)
+      if (!(Math.abs(x) < largestFactor))
+        throw new ResidualError(
+          'NUMERICS',
+          `${graph.name}: ${name} and the BatchNorm behind it hold numbers that let values overflow (${x}); the weights are damaged`,
+          { layer: name },
+        );
+}
+
 function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
   const folding = planFolding(graph, given);
+  checkFolding(folding);
   const folded = folding.graph;
   const steps = fuse(folded);
   const packed = packWeights(dnnl, storeOf(options.store));
