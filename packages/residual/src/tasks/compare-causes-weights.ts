@@ -133,24 +133,24 @@ export const kernels: Hypothesis = (net) => {
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** Rounded to the nearest value with 8 significant bits, ties to even. */
-function toBfloat16(value: number): number {
+/** Rounded to the nearest value with so many bits of its mantissa fewer, ties to even. */
+function shortened(value: number, bits: number): number {
+  if (Number.isNaN(value)) return value;
   scratch.setFloat32(0, value);
-  const bits = scratch.getUint32(0);
-  scratch.setUint32(0, (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000);
+  const all = scratch.getUint32(0);
+  scratch.setUint32(0, (all + 2 ** (bits - 1) - 1 + ((all >>> bits) & 1)) & -(2 ** bits));
   return scratch.getFloat32(0);
 }
+
+const toBfloat16 = (value: number): number => shortened(value, 16);
 
 /** Rounded to the nearest IEEE 754 half, ties to even. */
 function toFloat16(value: number): number {
   const size = Math.abs(value);
   if (size >= 65520) return Math.sign(value) * Number.POSITIVE_INFINITY;
-  const exponent = Math.max(-14, Math.floor(Math.log2(size || 1)));
-  const unit = 2 ** (exponent - 10);
-  const steps = size / unit;
-  const low = Math.floor(steps);
-  const rest = steps - low;
-  return Math.sign(value) * unit * (rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low);
+  // Halves below 2⁻¹⁴ are 2⁻²⁴ apart, as are float32 from 0.5 on.
+  if (size < 2 ** -14) return Math.sign(value) * (Math.fround(size + 0.5) - 0.5);
+  return shortened(value, 13);
 }
 
 export const rounded: Hypothesis = (net) =>
