@@ -25,6 +25,10 @@ const engines = {
     const { onnx } = await import('../packages/residual/dist/engines/onnx/session.js');
     return { backend: onnxTraining, ...(await onnx.runtime({ threads })) };
   },
+  'onnx-wasm'() {
+    process.env.RESIDUAL_ORT = 'wasm';
+    return engines.onnx();
+  },
 };
 
 async function prepare(backend, batch) {

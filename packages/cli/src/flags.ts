@@ -365,6 +365,7 @@ export const augmentFlags = {
 export const summaryFlags = {
   classes: { value: 'n', help: 'outputs of the classifier', parse: integer(1, 1_000_000) },
   size: { value: 'pixels', help: 'side of the picture, or height and width as 192x256', parse: size },
+  freeze: { value: 'layer', help: 'show what stays when it is frozen up to there, as layer3', parse: text },
   svg: { value: 'file', help: 'draw the blocks into a file', parse: text },
   json,
 } as const satisfies Flags;
@@ -394,6 +395,12 @@ export const cacheFlags = {
 } as const satisfies Flags;
 
 export const convertFlags = {
+  model: {
+    value: 'name',
+    short: 'm',
+    help: 'architecture to put the weights into, where not the one they look like',
+    parse: text,
+  },
   to: {
     value: 'format',
     help: 'residual, safetensors, pytorch, keras or onnx, where the ending does not say it',

@@ -70,6 +70,7 @@ export const verbs: readonly Verb[] = [
       'residual summary resnet50',
       'residual summary resnet50.pth',
       'residual summary resnet18 --classes 5 --size 192x256',
+      'residual summary resnet50 --freeze layer3          what learns in a fine-tuning, and what stays',
       'residual summary resnet50 --svg resnet50.svg',
     ],
     load: () => import('./verbs/summary.js'),

@@ -1,3 +1,5 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { residual, samples } from '../running.js';
@@ -20,6 +22,20 @@ test('status 1 when they part: the station is marked, the causes are named', asy
   expect(out).toContain('\nCause: RGB against BGR.\n');
   expect(out).toContain('Given one and the same input, the networks agree (0).');
   expect(out).toMatch(/\na says cat \(99\.\d %\), b says \w+ \(\d+\.\d %\)\.\n$/);
+});
+
+test('a value that is no number is not called another shape', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'residual-compare-'));
+  const header = JSON.stringify({ logits: { dtype: 'F32', shape: [1, 10], data_offsets: [0, 40] } });
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  const values = Buffer.from(new Float32Array(10).fill(Number.NaN).buffer);
+  const file = join(folder, 'nan.safetensors');
+  await writeFile(file, Buffer.concat([length, Buffer.from(header), values]));
+  const { status, out } = await residual('compare', ...bundled, '--against', file, cat);
+  await rm(folder, { recursive: true });
+  expect(status).toBe(1);
+  expect(out).toContain('They part at logits: a value is NaN or infinite on one side; most at [0, 0]: ');
 });
 
 test('--json holds the same', async () => {

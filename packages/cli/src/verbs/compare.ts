@@ -136,7 +136,7 @@ function sentences({ stations, parts, sameInput, causes, answers, leftOut }: Com
     ? `; most at [${at.worst.at.join(', ')}]: ${value(at.worst.a)} against ${value(at.worst.b)}`
     : '';
   const lines = [
-    `They part at ${at.name}: ${at.relative === null ? 'other shapes' : `${number(at.relative)} of the largest value`}${worst}.`,
+    `They part at ${at.name}: ${at.relative === null ? immeasurable(at) : `${number(at.relative)} of the largest value`}${worst}.`,
   ];
   for (const cause of causes) lines.push(`Cause: ${cause.what}.`, `  ${cause.evidence}.`);
   if (causes.length === 0) lines.push('No known cause explains it.');
@@ -144,12 +144,16 @@ function sentences({ stations, parts, sameInput, causes, answers, leftOut }: Com
   if (sameInput?.length)
     lines.push(
       still
-        ? `Given one and the same input, the networks part at ${still.name}: ${still.relative === null ? 'other shapes' : number(still.relative)}.`
+        ? `Given one and the same input, the networks part at ${still.name}: ${still.relative === null ? immeasurable(still) : number(still.relative)}.`
         : `Given one and the same input, the networks agree (${number(most(sameInput))}).`,
     );
   if (answers) lines.push(`a says ${answer(answers.a)}, b says ${answer(answers.b)}.`);
   return [...lines, ...rest];
 }
+
+/** Why a difference is no number. */
+const immeasurable = ({ shapes: { a, b } }: Station): string =>
+  String(a) === String(b) ? 'a value is NaN or infinite on one side' : 'other shapes';
 
 /** The first few of many names. */
 const some = (names: readonly string[]): string =>

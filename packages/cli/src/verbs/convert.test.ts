@@ -66,6 +66,19 @@ test('of several sets of weights --part takes one, in inspect too', async () => 
   expect(looked.out).toContain('below "model"; other sets, taken by --part: model_ema (1 tensor');
 });
 
+test('--model says which network it is, where others have the same tensors', async () => {
+  await residual('convert', at('source.residual'), at('blur.pth'));
+  expect(await residual('convert', at('blur.pth'), at('blur.residual'), '--model', 'resnetblur18')).toMatchObject({
+    status: 0,
+  });
+  const header = readFileSync(at('blur.residual')).subarray(8, 4000).toString();
+  expect(header).toContain(JSON.stringify('"antiAlias":"blur"').slice(1, -1));
+  expect(await residual('convert', at('blur.pth'), at('other.pth'), '-m', 'resnetblur18')).toMatchObject({
+    status: 1,
+    err: expect.stringContaining('it would be read with antiAlias none, and it has blur'),
+  });
+});
+
 test('a disk that holds no more leaves nothing behind', async () => {
   // The shell's limit on the size of a file stands for a disk that is full.
   const limited = spawn('bash', [

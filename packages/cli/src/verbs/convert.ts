@@ -10,7 +10,7 @@ type Options = OptionsOf<typeof convertFlags>;
 
 /** `residual convert`: one file into another. */
 export async function run([from, to]: readonly string[], options: Options, context: Context): Promise<number> {
-  const { json, labels, to: format, dialect, ...rest } = options;
+  const { json, labels, to: format, dialect, model, ...rest } = options;
   const { stop, onProgress: onDownload, ...hub } = await fetching(options, context);
   const progress = watched();
   try {
@@ -19,6 +19,7 @@ export async function run([from, to]: readonly string[], options: Options, conte
       ...hub,
       onDownload,
       to: format,
+      architecture: model,
       // One that is none is refused by name.
       dialect: dialect as ConvertOptions['dialect'],
       ...(labels === undefined ? {} : { labels: parseClasses(await readText(labels), labels) }),

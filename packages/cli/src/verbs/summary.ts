@@ -13,7 +13,7 @@ export async function run([name]: readonly string[], options: Options): Promise<
     await writeWhole(options.svg, drawing(graph));
     return 0;
   }
-  const found = summary(graph);
+  const found = summary(graph, { freeze: options.freeze });
   await print(`${options.json ? JSON.stringify(found) : found}\n`);
   return 0;
 }

@@ -39,7 +39,7 @@ export async function run([path]: readonly string[], options: Options, context: 
     onStep: bar.show,
     onNote: note,
     onRow(row) {
-      bar.hide();
+      if (json || row.kind !== 'step') bar.hide();
       tell(row, json === true, note);
     },
   };

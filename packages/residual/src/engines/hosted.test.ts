@@ -142,7 +142,18 @@ describe.each(Object.values(engines))('$name', (engine) => {
   test('NaN goes through', async () => {
     const spoilt = image();
     spoilt.data[0] = Number.NaN;
-    expect((await logits(engine, graph, weights, spoilt)).shape).toEqual([1, 4]);
+    const { shape, data } = await logits(engine, graph, weights, spoilt);
+    expect(shape).toEqual([1, 4]);
+    expect(data.every(Number.isNaN)).toBe(true);
+  });
+
+  test('a picture of NaN leaves its neighbours alone', async () => {
+    const two = image([2, 3, 8, 8]);
+    const sound = await logits(engine, graph, weights, two);
+    two.data[0] = Number.NaN;
+    const { data } = await logits(engine, graph, weights, two);
+    expect(data.subarray(0, 4).every(Number.isNaN)).toBe(true);
+    expect(data.subarray(4)).toEqual(sound.data.subarray(4));
   });
 
   test.each([

@@ -74,7 +74,8 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
     async step(id, inputs, update) {
       const learner = learnerOf(id);
       const { logits, ...found } = await learner.program.run(inputs);
-      const loss = found.loss.data[0];
+      // A ReLU may make a number of NaN; the statistics before it show that there was one.
+      const loss = isSound(learner.step, found) ? found.loss.data[0] : Number.NaN;
       let gradientNorm: number | undefined;
       // Nothing is kept of a batch whose loss is no number.
       if (Number.isFinite(loss)) {
@@ -150,6 +151,9 @@ const copyOf = ({ shape, data }: Tensor): Tensor => ({ dtype: 'float32', shape, 
 
 const buffersOf = (all: readonly Weights[]): ArrayBuffer[] =>
   all.flatMap((weights) => [...weights.values()].map(({ data }) => data.buffer as ArrayBuffer));
+
+const isSound = ({ measured }: TrainingStep, batch: Readonly<Record<string, Tensor>>): boolean =>
+  measured.every(({ mean, variance }) => [mean, variance].every((name) => batch[name].data.every(Number.isFinite)));
 
 /** Moves the running statistics towards the batch's (PyTorch's BatchNorm: the running variance is the unbiased one). */
 function follow({ step, statistics, options }: Learner, batch: Readonly<Record<string, Tensor>>): void {

@@ -250,7 +250,7 @@ export function disagreements(
 ): string[] {
   const isGradient = (name: string) => name.endsWith(gradientName(''));
   const gradients = [...expected].flatMap(([name, one]) => (isGradient(name) ? [Math.sqrt(meanSquare(one))] : []));
-  const least = Math.max(1e-2 * Math.max(...gradients), 1e-3);
+  const least = Math.max(1e-2 * Math.max(...gradients), 1e-2);
   const names = new Set([...expected.keys(), ...received.keys()]);
   return [...names].flatMap((name) => {
     const [a, b] = [received.get(name), expected.get(name)];

@@ -27,7 +27,6 @@ export interface Bounds {
 }
 
 interface Training {
-  readonly lr: number;
   readonly momentum: number;
   readonly weight_decay: number;
   readonly labels: readonly number[];
@@ -43,16 +42,16 @@ const classes = 10;
  */
 const inDouble = `
 import torch, torchvision
-folder, arch = sys.argv[1:3]
+folder, arch, steps, lr = sys.argv[1:5]
 said = json.load(open(folder + '/train.json'))
 state = torch.load(folder + '/' + arch + '.pth', map_location='cpu')
 model = getattr(torchvision.models, arch)(num_classes=state['fc.bias'].numel())
 model.load_state_dict(state)
 model.double().train()
-optimiser = torch.optim.SGD(model.parameters(), lr=said['lr'], momentum=said['momentum'], weight_decay=said['weight_decay'])
+optimiser = torch.optim.SGD(model.parameters(), lr=float(lr), momentum=said['momentum'], weight_decay=said['weight_decay'])
 x, labels = torch.from_numpy(np.load(folder + '/input.npy')).double(), torch.tensor(said['labels'])
 said['losses'], said['gradient_norms'] = [], {}
-for step in range(said['steps']):
+for step in range(int(steps)):
     optimiser.zero_grad()
     loss = torch.nn.functional.cross_entropy(model(x), labels)
     loss.backward()
@@ -61,12 +60,28 @@ for step in range(said['steps']):
         full = {}
         for name, value in model.named_parameters():
             said['gradient_norms'][name] = value.grad.norm().item()
-            if name in sys.argv[3:]: full['grad.' + name] = value.grad.float().clone()
+            if name in sys.argv[5:]: full['grad.' + name] = value.grad.float().clone()
         torch.save(full, folder + '/gradients.pth')
     optimiser.step()
 torch.save(model.float().state_dict(), folder + '/after.pth')
 json.dump(said, open(folder + '/train.json', 'w'))
 `;
+
+const inFull = ['conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight', 'layer4.1.bn1.bias', 'fc.weight'];
+const made = new Map<string, string>();
+
+/** The folder with PyTorch's training; engines share it. */
+function trainedByPyTorch(name: FamilyName, { size, batch, steps, lr }: PyTorchRun): string {
+  const key = [name, size, batch, steps, lr].join();
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const folder = scratch();
+  const numbers = Object.entries({ size, batch, classes, steps: 1 }).flatMap(([of, value]) => [`--${of}`, `${value}`]);
+  oracle('torchvision_oracle.py', name, folder, '--train', ...numbers);
+  runPython(inDouble, folder, name, `${steps}`, `${lr}`, ...inFull);
+  made.set(key, folder);
+  return folder;
+}
 
 /** Runs the same training in PyTorch and on a backend, from the same weights, and compares all there is. */
 export async function expectParity(
@@ -76,12 +91,8 @@ export async function expectParity(
   bounds: Bounds,
   options: Omit<ProgramOptions, 'groups'> = {},
 ): Promise<void> {
-  const folder = scratch();
-  const { size, batch, steps } = run;
-  const numbers = Object.entries({ ...run, classes }).flatMap(([key, value]) => [`--${key}`, `${value}`]);
-  oracle('torchvision_oracle.py', name, folder, '--train', ...numbers);
-  const full = ['conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight', 'layer4.1.bn1.bias', 'fc.weight'];
-  runPython(inDouble, folder, name, ...full);
+  const { size, batch, steps, lr } = run;
+  const folder = trainedByPyTorch(name, run);
   const said = JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')) as Training;
   const { input } = await readTensors(join(folder, 'expected.safetensors'), ['input']);
 
@@ -91,7 +102,7 @@ export async function expectParity(
   const after = new Map(Object.entries(await readTensors(join(folder, 'after.pth'), names)));
   const gradients = await readTensors(
     join(folder, 'gradients.pth'),
-    full.map((one) => `grad.${one}`),
+    inFull.map((one) => `grad.${one}`),
   );
 
   const step = trainingStep(network, { shape: input.shape, loss: 'crossEntropy', trains: () => true });
@@ -117,7 +128,7 @@ export async function expectParity(
         const own = program.read(program.gradients, one);
         const share = distance(own.data, new Float32Array(own.data.length)) / said.gradient_norms[one];
         expect(Math.abs(share - 1), `norm of the gradient of ${one}`).toBeLessThan(bounds.gradients);
-        if (full.includes(one)) {
+        if (inFull.includes(one)) {
           const expected = gradients[`grad.${one}`].data;
           const share = distance(own.data, expected) / distance(expected, new Float32Array(expected.length));
           expect(share, `gradient of ${one}`).toBeLessThan(bounds.gradients);
@@ -135,7 +146,7 @@ export async function expectParity(
     ]);
     program.combine(parameters, [
       [1, parameters],
-      [-said.lr, momentum],
+      [-lr, momentum],
     ]);
   }
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { randomLayer, randomNetwork } from '../engines/random.test.graphs.js';
 import type { Activation } from '../engines/reference/kernels.js';
 import { evaluate } from '../engines/reference/run.js';
-import { noise, noiseWeights } from '../engines/sketch.js';
+import { noise, noiseWeights, sketch } from '../engines/sketch.js';
 import { stepOf, trainable, trainingCases } from '../engines/training.test.cases.js';
 import { type Tensor, tensor, type Weights } from '../tensor.js';
 import { differentiate } from './gradient.js';
@@ -137,4 +137,28 @@ describe('central differences agree', () => {
       expect(contradicted(ofStep(one))).toEqual([]);
     },
   );
+});
+
+describe('what has no gradient is refused by name', () => {
+  const image = tensor(new Float32Array(12), [1, 3, 2, 2]);
+  const subject = (op: 'dropout' | 'batchNorm') => {
+    const net = sketch('net', image.shape);
+    const end =
+      op === 'dropout'
+        ? net.add('dropout', [net.image], { rate: 0.5 }, [], 'drop')
+        : net.add('batchNorm', [net.image], { epsilon: 1 }, Array(4).fill([3]), 'norm');
+    return trainable(net.finish({ end }));
+  };
+  test('dropout, for which a step has a mask', () => {
+    const network = subject('dropout');
+    expect(() => frozen(network, image, noiseWeights(network))).toThrow(
+      'layer "drop" has no gradient: a training step multiplies by a mask in its place',
+    );
+  });
+  test('gamma of a BatchNorm that is frozen', () => {
+    const { parameters, ...rest } = subject('batchNorm');
+    const asWeights = parameters.map((one) => (one.role === 'gamma' ? ({ ...one, role: 'weight' } as const) : one));
+    const network = { ...rest, parameters: asWeights };
+    expect(() => frozen(network, image, noiseWeights(network))).toThrow('norm.gamma has no gradient');
+  });
 });

@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import { printable } from '../printable.js';
 import { formatShape, type Shape, sizeOf } from '../tensor.js';
+import { frozenUpTo } from './frozen.js';
 import { type Graph, inferShapes, isTrainable } from './graph.js';
 import { ops } from './ops.js';
 
@@ -17,6 +18,8 @@ export interface SummaryRow {
   connectedTo: string[];
   /** The residual block it belongs to. */
   block?: string;
+  /** Nothing of it learns where the network is frozen up to a point behind it; a BatchNorm keeps its statistics. */
+  frozen?: true;
   macs: number;
 }
 
@@ -24,7 +27,7 @@ export interface SummaryTotals {
   /** `trainable + nonTrainable`: Keras' "Total params". Torchvision publishes `trainable` alone. */
   parameters: number;
   trainable: number;
-  /** Running means and variances. */
+  /** Running means and variances, and what is frozen. */
   nonTrainable: number;
   /** Multiply-adds of convolutions and dense layers: what papers call FLOPs. */
   macs: number;
@@ -50,13 +53,17 @@ export interface Summary extends SummaryData {
  * What a network consists of and costs, layer by layer.
  *
  * @param options.size side, or height and width, of the picture; the size the network was built for when left out.
- * @throws ARGUMENT for a size that is no size; GRAPH with the layer's name when the network cannot take it.
+ * @param options.freeze the point up to which nothing learns, such as `layer3`
+ * @throws ARGUMENT for a size that is no size; GRAPH with the layer's name when the network cannot take it; UNKNOWN_NAME
+ * for a point that is none.
  * @example console.log(summary(resnet50()).toString());
  */
 export function summary(
   graph: Graph,
-  options: { size?: number | readonly [height: number, width: number] } = {},
+  options: { size?: number | readonly [height: number, width: number]; freeze?: string | undefined } = {},
 ): Summary {
+  const frozen = frozenUpTo(graph, options.freeze ?? '');
+  const stays = new Set(graph.parameters.filter(({ name }) => frozen.has(name)).map(({ value }) => value));
   const shapes = inferShapes(graph, inputShapes(graph, options.size));
   const parameters = new Set(graph.parameters.map((p) => p.value));
   const producers = new Map<number, string>();
@@ -76,12 +83,15 @@ export function summary(
       parameters: of(held).reduce((sum, shape) => sum + sizeOf(shape), 0),
       connectedTo: node.inputs.filter((value) => !parameters.has(value)).map((value) => producers.get(value) ?? ''),
       ...(node.block === undefined ? {} : { block: node.block }),
+      ...(held.length > 0 && held.every((value) => stays.has(value)) && { frozen: true }),
       macs: ops[node.op].macs(of(node.inputs), of(node.outputs)),
     });
   }
 
   const count = (trainable: boolean) =>
-    graph.parameters.filter((p) => isTrainable(p) === trainable).reduce((sum, p) => sum + sizeOf(p.shape), 0);
+    graph.parameters
+      .filter((p) => (isTrainable(p) && !frozen.has(p.name)) === trainable)
+      .reduce((sum, p) => sum + sizeOf(p.shape), 0);
   const [trainable, nonTrainable] = [count(true), count(false)];
   const totals: SummaryTotals = {
     parameters: trainable + nonTrainable,
@@ -133,7 +143,7 @@ const connectedWidth = 34;
 function table({ name, rows, totals }: SummaryData): string {
   const cells = rows.map((row) => ({
     first: [
-      `${printable(row.layer)} (${row.type})`,
+      `${printable(row.layer)} (${row.type}${row.frozen ? ', frozen' : ''})`,
       formatShape(row.outputShape, true),
       row.parameters.toLocaleString('en-US'),
     ],

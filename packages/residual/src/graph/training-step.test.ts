@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { referenceTraining } from '../engines/reference/train.js';
+import { noise, noiseTensor } from '../engines/sketch.js';
+import { groupsOf, results, stepOf } from '../engines/training.test.cases.js';
 import { build } from '../models/resnet.js';
+import { type Tensor, tensor } from '../tensor.js';
 import { dense, dropout, flatten, globalAvgPool, input, network, relu, softmax } from './build.js';
 import type { Parameter } from './graph.js';
 import { gradientName, trainingStep } from './training-step.js';
@@ -59,6 +63,26 @@ describe('a training step', () => {
       'conv2dWeightGradient',
     ]);
   });
+});
+
+test('a mask of zeros takes a branch, or all features, out of the step', async () => {
+  const graph = build('resnet18', { ...small, dropout: 0.25 });
+  const one = stepOf(graph, noiseTensor(shape, noise(1)), { dropPath: 0.4 });
+  const program = await referenceTraining.train(one.step, one.weights, { groups: groupsOf(one) });
+  const without = async (mask: string) => {
+    const { data, shape: size } = one.inputs[mask];
+    const inputs = { ...one.inputs, [mask]: tensor(new Float32Array(data.length), size) };
+    const found = await results(program, { ...one, inputs });
+    const moves = (name: string) => found.get(gradientName(name))?.data.some((x) => x !== 0);
+    return { logits: found.get('logits') as Tensor, moves };
+  };
+  const dropped = await without('layer2.1.add.kept');
+  expect(['layer2.1.conv1.weight', 'layer2.1.bn2.weight'].map(dropped.moves)).toEqual([false, false]);
+  expect(['layer2.0.conv1.weight', 'conv1.weight', 'fc.weight'].map(dropped.moves)).toEqual([true, true, true]);
+  const { logits, moves } = await without('dropout.mask');
+  const bias = (one.weights.get('fc.bias') as Tensor).data;
+  expect(logits.data).toEqual(Float32Array.from(logits.data, (_, i) => bias[i % 5]));
+  expect(['fc.weight', 'conv1.weight', 'fc.bias'].map(moves)).toEqual([false, false, true]);
 });
 
 describe('what is frozen', () => {

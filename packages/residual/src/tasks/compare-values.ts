@@ -99,8 +99,10 @@ function rangeFinding(base: Chain, other: Chain): Finding {
     return { id: 'mean', subject: 'mean', base: list(meanOf(base)), other: list(meanOf(other)) };
   }
   if (to === '0–1' || to === '0–255' || from === '0–1' || from === '0–255') {
-    const taken = (name: string | undefined) => (name === '0–1' || name === '0–255' ? 'not applied' : 'applied');
-    if (taken(from) !== taken(to))
+    const isPlain = (name: string | undefined) => name === '0–1' || name === '0–255';
+    const taken = (name: string | undefined) =>
+      isPlain(name) ? `not applied${name === '0–255' ? ' (values 0–255)' : ''}` : 'applied';
+    if (isPlain(from) !== isPlain(to))
       return { id: 'normalisation', subject: 'mean and deviation', base: taken(from), other: taken(to) };
   }
   const means1 = meanOf(base);

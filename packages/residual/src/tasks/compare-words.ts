@@ -34,7 +34,7 @@ export function words({ subject, base, other, plain }: Finding, redone: 'a' | 'b
 
 /** `0`, `4.1e-7`, `0.083`. */
 export function short(value: number): string {
-  if (!Number.isFinite(value)) return 'another shape';
+  if (!Number.isFinite(value)) return 'another shape, or NaN';
   const rounded = Number(value.toPrecision(2));
   return rounded > 0 && rounded < 1e-3 ? rounded.toExponential() : String(rounded);
 }

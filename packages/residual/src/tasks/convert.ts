@@ -12,9 +12,10 @@ import { asItStands, type Content, cannot, kerasContent, native, spelled } from 
 import { exportOnnx } from './export.js';
 import { exportTrainingStep } from './export-training.js';
 import { type LoadOptions, load, nameOf, openSource } from './load.js';
+import type { ModelRecord } from './model.js';
 import type { Network } from './network.js';
 import { type File, type Misread, misread, readAs, readBack, settingsOf } from './read-back.js';
-import { misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
+import { type Beside, labelsNote, misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
 import { recordOf, type Watched, watch } from './savable.js';
 import { type Understanding, understand, withSideFiles } from './understand.js';
 
@@ -23,6 +24,8 @@ export interface ConvertOptions
     Pick<LoadOptions, 'labels' | 'preprocess' | 'part' | 'offline' | 'hub' | 'cache' | 'acceptLicence'> {
   /** What is written, where the ending of the file does not say it. */
   readonly to?: TargetFormat | undefined;
+  /** The member of the family, or the network, that the weights are of, where it is not the one they look like. */
+  readonly architecture?: LoadOptions['architecture'];
   /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
   readonly dialect?: DialectName | typeof ownSpelling | undefined;
   /** Replace a file that is there. */
@@ -88,7 +91,9 @@ export async function convert(
     const written = await exportTrainingStep(model, to, options);
     return { file: to, format, ...written, dropped, notes: [...notes, withoutNumbers(from)] };
   }
-  const content = await throughFile(from, format, options);
+  // Readers look at what stands beside the new file, too, and at nothing else if that cannot be read.
+  const there = await attempt(() => readSideFiles(to));
+  const content = await throughFile(from, format, options, there);
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
   const { size, bytes } = sizeOfAll(content.tensors.values());
@@ -102,6 +107,7 @@ async function throughFile(
   from: string | URL | Uint8Array | Blob,
   format: ContainerName,
   options: ConvertOptions,
+  there: Beside,
 ): Promise<Content> {
   const { origin, checkpoint: opened } = await openSource(from, loading(options));
   const file = origin?.name ?? nameOf(from);
@@ -111,7 +117,10 @@ async function throughFile(
     const chosen = choosePart(opened, options.part);
     const { checkpoint } = chosen;
     const beside = origin ? undefined : await readSideFiles(from);
-    const found = withSideFiles(understand(checkpoint, file, chosen.part), beside);
+    const seen = withSideFiles(understand(checkpoint, file, chosen.part), beside);
+    // A network that is given goes before the file's record, as in `load`.
+    const { architecture } = options;
+    const found = architecture === undefined ? seen : { ...seen, record: undefined };
     // An ONNX model is its own network, whatever its weights are called: BatchNorm may be folded into them.
     const own = !checkpoint.network && found.record?.dialect === ownSpelling;
     const spelling = own ? ownSpelling : checkpoint.network ? undefined : found.naming?.dialect;
@@ -119,10 +128,19 @@ async function throughFile(
     const wanted = options.dialect ?? (own && format !== 'residual' && family ? undefined : spelling);
     // Names in the checkpoint of a run stand behind the part's.
     const bare = !checkpoint.network && found.prefix === undefined;
-    const alike = wanted === spelling && bare && canStand(checkpoint, format, found);
+    // A whole Keras model whose names nobody knows is known by its network alone, which the record tells.
+    const nameless =
+      format === 'safetensors' &&
+      found.described !== undefined &&
+      !(
+        found.naming ||
+        found.record ||
+        (await attempt(() => readAs(checkpoint, found, {}, file))) instanceof ResidualError
+      );
+    const alike = wanted === spelling && bare && !nameless && canStand(checkpoint, format, seen);
     if (!alike) {
       const notes = lost(checkpoint, found, format);
-      return await throughModel(from, format, wanted, options, { checkpoint, found, notes });
+      return await throughModel(from, format, wanted, options, { checkpoint, found, notes, there });
     }
     const content = await asItStands(checkpoint, found, options);
     const keras = format === 'keras' ? kerasContent(checkpoint, found, content) : undefined;
@@ -131,21 +149,30 @@ async function throughFile(
       // What loading has to say holds for the record; the rest of it is said of the tensors already.
       return { ...content, metadata, notes };
     }
-    const metadata = headerTexts(checkpoint);
+    const { [recordKey]: record, ...texts } = headerTexts(checkpoint);
+    const metadata = found.record && record !== undefined ? { ...texts, [recordKey]: record } : texts;
     const size = found.described ? undefined : beside?.size;
+    const given = architecture === undefined ? (origin?.network ?? { size }) : { architecture };
+    const truth = await attempt(() => readAs(checkpoint, found, given, file));
+    if (truth instanceof ResidualError && architecture !== undefined) throw truth;
     const told = otherReading(
-      { ...content, metadata: bareMetadata(format, metadata, keras), isKeras: format === 'keras' },
-      attempt(() => readAs(checkpoint, found, origin?.network ?? { size }, file)),
+      { ...content, metadata: bareMetadata(format, metadata, keras), isKeras: format === 'keras', beside: there },
+      truth,
       format,
       file,
       found.naming?.prefix ?? '',
     );
-    const stated = found.record ?? (await publishedPlan(from, origin, found));
+    const whole = () => recordFor(from, content.dialect ?? ownSpelling, options);
+    // What is read by custom does not change with the file, unless something stands beside the new one.
+    const guarded = there !== undefined && !(truth instanceof ResidualError);
+    const stated =
+      found.record ?? (await publishedPlan(from, origin, found)) ?? (guarded ? (await whole()).record : undefined);
     // A safetensors header keeps its record. What stands beside a file is not in the copy either.
     const kept = found.record !== undefined && format === 'safetensors';
-    const other = kept ? undefined : otherPreparation(content.tensors, stated);
+    const other = kept ? undefined : otherPreparation(content.tensors, stated, there);
     const keepsRecord = format === 'safetensors' && !kept && content.dialect !== undefined && (told.misled || other);
-    const recorded = keepsRecord ? await recordFor(from, content.dialect ?? ownSpelling, options) : undefined;
+    if (other?.wrong && guarded && !keepsRecord) throw misprepared(file, format, other);
+    const recorded = keepsRecord ? await whole() : undefined;
     return {
       ...content,
       metadata: { ...metadata, ...recorded?.metadata },
@@ -156,6 +183,7 @@ async function throughFile(
         ...(recorded ? [] : lost(checkpoint, found, format)),
         ...told.notes,
         ...(other ? [preparedNote(format, other, recorded !== undefined)] : []),
+        ...(recorded || kept ? [] : labelsNote(there, found.record?.classes ?? (origin ?? beside)?.classes)),
       ],
     };
   } finally {
@@ -183,7 +211,7 @@ function otherReading(
   const called = (parameter: string) => naming.tensors.get(parameter)?.slice(prefix.length);
   const other = misread(file, { graph, called, config: settingsOf(graph, config) });
   if (!other) return { misled: false, notes: [] };
-  if (other.refused) return { misled: false, notes: [unreadable(format)] };
+  if (other.refused) return { misled: false, notes: [file.beside ? other.why : unreadable(format)] };
   if (format === 'safetensors') return { misled: true, notes: [misledNote(other)] };
   throw cannot({ name, record: { architecture } }, endingOf(format), other.why);
 }
@@ -194,7 +222,7 @@ async function throughModel(
   format: ContainerName,
   wanted: DialectName | typeof ownSpelling | undefined,
   options: ConvertOptions,
-  beside: { checkpoint: Checkpoint; found: Understanding; notes: readonly string[] },
+  source: { checkpoint: Checkpoint; found: Understanding; notes: readonly string[]; there: Beside },
 ): Promise<Content> {
   await using model = await load(from, loading(options));
   const { graph } = model;
@@ -202,7 +230,7 @@ async function throughModel(
   const dialect =
     wanted ?? (format === 'residual' ? ownSpelling : (usual.dialect ?? usual.config?.spelling ?? ownSpelling));
   // Whoever had the record, or said whose weights they were, keeps that in the other file that can hold it.
-  const { record, naming } = beside.found;
+  const { record, naming } = source.found;
   const said = record !== undefined || naming?.author !== undefined || model.record.quantisation !== undefined;
   const bare = usual.dialect === undefined && dialect === ownSpelling;
   const hasRecord = containers[format].keepsRecord || (format === 'safetensors' && (said || bare));
@@ -211,22 +239,29 @@ async function throughModel(
     ...content,
     metadata: bareMetadata(format, {}, content.keras),
     isKeras: format === 'keras',
+    beside: source.there,
   };
   const wrong = hasRecord ? undefined : misread(file, { graph, called, config: usual.config });
   const isOwn = dialect === ownSpelling;
   if (wrong && !(isOwn && wrong.refused)) throw cannot(model, isOwn ? endingOf(format) : `"${dialect}"`, wrong.why);
   // What was guessed for a network that nobody knows is no reason.
   const stated = model.record.config || record ? model.record : undefined;
-  const other = otherPreparation(content.tensors, stated);
+  const other = otherPreparation(content.tensors, stated, source.there);
   const keepsRecord = hasRecord || (format === 'safetensors' && other !== undefined);
   // Names that stay what they were are the user's own affair; those chosen here must not turn the answers wrong.
   const chosen =
-    options.dialect !== undefined || naming?.author !== undefined || beside.checkpoint.network !== undefined;
+    options.dialect !== undefined || naming?.author !== undefined || source.checkpoint.network || source.there;
   if (other?.wrong && chosen && !keepsRecord) throw misprepared(model.name, format, other);
   const told = other && !hasRecord ? [preparedNote(format, other, keepsRecord)] : [];
   const metadata = { format: 'pt', ...(keepsRecord && { [recordKey]: recordText(recordOf(model, dialect)) }) };
   const dropped = [...(model.report?.unexpected ?? []), ...(naming?.ignored ?? [])];
-  const notes = [...model.notes, ...(keepsRecord ? [] : beside.notes), ...(wrong ? [unreadable(format)] : []), ...told];
+  const notes = [
+    ...model.notes,
+    ...(keepsRecord ? [] : source.notes),
+    ...(wrong ? [unreadable(format)] : []),
+    ...told,
+    ...(keepsRecord ? [] : labelsNote(source.there, model.record.classes)),
+  ];
   return { ...content, dialect, metadata, dropped, notes };
 }
 
@@ -245,9 +280,9 @@ const misledNote = ({ why }: Misread): string =>
 const unreadable = (format: ContainerName): string =>
   `no ResNet is known by the names of its tensors: to load ${endingOf(format)} with them, pass the network as architecture`;
 
-function attempt(work: () => Network): Network | ResidualError {
+async function attempt<T>(work: () => T | Promise<T>): Promise<T | ResidualError> {
   try {
-    return work();
+    return await work();
   } catch (error) {
     if (error instanceof ResidualError) return error;
     throw error;
@@ -273,9 +308,10 @@ async function recordFor(
   from: string | URL | Uint8Array | Blob,
   dialect: string,
   options: ConvertOptions,
-): Promise<{ metadata: Record<string, string>; notes: readonly string[] }> {
+): Promise<{ metadata: Record<string, string>; record: ModelRecord; notes: readonly string[] }> {
   await using model = await load(from, loading(options));
-  return { metadata: { format: 'pt', [recordKey]: recordText(recordOf(model, dialect)) }, notes: model.notes };
+  const { record, notes } = model;
+  return { metadata: { format: 'pt', [recordKey]: recordText(recordOf(model, dialect)) }, record, notes };
 }
 
 /** A header's texts stay with their tensors: the record and whatever else others wrote there. */

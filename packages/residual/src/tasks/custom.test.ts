@@ -92,7 +92,8 @@ describe('a choice that names and shapes leave open is told', () => {
 
 describe('refused, for the answers would be another network’s', () => {
   test('an activation that has weights', async () => {
-    for (const name of ['prelu.weight', 'relu.weight', 'act1.weight'])
+    const activations = ['prelu.weight', 'relu.weight', 'act1.weight', 'PReLU.weight', 'relu_1.weight', 'lrelu.weight'];
+    for (const name of [...activations, 'nonlin.weight', 'act_fn.weight', 'avgpool.p', 'global_pool.p', 'fc.0.p'])
       await expect(load(file('resnet18', tiny, [[name, tensor(Float32Array.of(0.25), [1])]]))).rejects.toMatchObject({
         code: 'WEIGHTS_MISMATCH',
         message: expect.stringContaining(

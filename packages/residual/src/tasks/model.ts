@@ -59,7 +59,8 @@ export interface Model extends AsyncDisposable {
    * The network's first output for a batch `[N, C, H, W]` that is already preprocessed: `[N, classes]`, probabilities
    * where the network ends in a softmax (Keras'), logits otherwise. Warns once, on the console unless told otherwise, when the values do not
    * look as the model's plan makes them: 0–1 where 0–255 is due, say. The numbers are the network's own, and looked at
-   * by nobody: they are NaN or infinite where `x` holds such numbers or values overflow (`classify` refuses those).
+   * by nobody: they are NaN or infinite for a picture of such numbers, and where values overflow (`classify` refuses those);
+   * engine `onednn` makes all of that picture's NaN, and what overflows before a ReLU may be lost in it.
    */
   predict(x: Tensor, options?: { signal?: AbortSignal | undefined }): Promise<Tensor>;
   /** Outputs, features or layers by name (the network's outputs when left out), for a batch `[N, C, H, W]`; NaN and infinity are given as in `predict`. */

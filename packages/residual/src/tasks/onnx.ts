@@ -17,7 +17,10 @@ export function onnxNetwork(
   architecture: Architecture | undefined,
   size: number | readonly [height: number, width: number] | undefined,
 ): Network {
-  const { graph, ...own } = onnxGraph(model, typeof size === 'number' ? [size, size] : size);
+  // Where the file leaves it open, a network for CIFAR's pictures is built for their size.
+  const { stem, size: customary } = architecture?.config ?? {};
+  const side = size ?? (stem === 'cifar' ? customary : undefined);
+  const { graph, ...own } = onnxGraph(model, typeof side === 'number' ? [side, side] : side);
   const [first, ...others] = graph.inputs;
   if (first === undefined || others.length > 0 || first.shape.length !== 4) {
     const inputs = graph.inputs.map(({ name, shape }) => `"${name}" ${formatShape(shape, true)}`).join(' and ');

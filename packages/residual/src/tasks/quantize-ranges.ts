@@ -34,7 +34,7 @@ export const nothingSeen = (channels: number): Observed => ({
   count: 0,
 });
 
-/** Adds the values `[N, C, …]`. */
+/** Adds the values `[N, C, …]`. Where one is not finite, neither are the sums. */
 export function observe(seen: Observed, { shape, data }: Tensor): void {
   const [pictures, channels] = shape;
   const area = data.length / (pictures * channels);
@@ -51,6 +51,8 @@ export function observe(seen: Observed, { shape, data }: Tensor): void {
   }
   seen.count += pictures * area;
   seen.largest = Math.max(seen.largest, largest);
+  // No range holds infinity; the sums tell of it.
+  if (largest === Number.POSITIVE_INFINITY) return;
   while (largest >= seen.reach) widen(seen);
   const { bins } = seen;
   const perUnit = binCount / seen.reach;

@@ -95,8 +95,10 @@ describe('quantize', () => {
     expect((await refusal(quantize(model, pictures, { expected: [1] }))).message).toMatch(/1 classes for 12/);
     const aborted = AbortSignal.abort();
     expect(await refusal(quantize(model, pictures, { signal: aborted }))).toMatchObject({ code: 'ABORTED' });
-    const broken = { ...pictures[0], data: pictures[0].data.map((x, i) => (i === 7 ? Number.NaN : x)) };
-    expect(await refusal(quantize(model, [broken], { threads: 1 }))).toMatchObject({ code: 'NUMERICS' });
+    for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const broken = { ...pictures[0], data: pictures[0].data.map((x, i) => (i === 7 ? odd : x)) };
+      expect(await refusal(quantize(model, [broken], { threads: 1 }))).toMatchObject({ code: 'NUMERICS' });
+    }
     await small.dispose();
   });
 

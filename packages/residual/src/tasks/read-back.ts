@@ -7,7 +7,8 @@ import { planAssignment } from '../weights/assign.js';
 import type { Checkpoint, Metadata } from '../weights/checkpoint.js';
 import { differingSettings } from '../weights/recognise.js';
 import { chooseNetwork, mismatch, type Network, type NetworkOptions, refuseStrayTrunk } from './network.js';
-import { type Understanding, understand } from './understand.js';
+import type { Beside } from './readers.js';
+import { type Understanding, understand, withSideFiles } from './understand.js';
 
 // A spelling says more than names: who reads a file that has nothing else takes for granted what its names do not tell.
 
@@ -24,6 +25,8 @@ export interface File {
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape }>;
   readonly metadata: Metadata;
   readonly isKeras?: boolean;
+  /** What stands beside it where it is going to be, which readers look at; or why they could not. */
+  readonly beside?: Beside;
 }
 
 /** Why a file would not be read back as the network that was written. */
@@ -52,7 +55,10 @@ export function readAs(
 }
 
 /** What these tensors, written as a file, would be read as for pictures of this size; or why they would be refused. */
-export function readBack({ tensors, metadata, isKeras = false }: File, [, , ...size]: Shape): Network | ResidualError {
+export function readBack(
+  { tensors, metadata, isKeras = false, beside }: File,
+  [, , ...size]: Shape,
+): Network | ResidualError {
   const checkpoint: Checkpoint = {
     format: isKeras ? 'keras-h5' : 'safetensors',
     reason: '',
@@ -62,7 +68,13 @@ export function readBack({ tensors, metadata, isKeras = false }: File, [, , ...s
     close: () => Promise.resolve(),
   };
   try {
-    return readAs(checkpoint, understand(checkpoint), { size: size as [number, number] }, 'the new file');
+    if (beside instanceof ResidualError) throw beside;
+    return readAs(
+      checkpoint,
+      withSideFiles(understand(checkpoint), beside),
+      { size: size as [number, number] },
+      'the new file',
+    );
   } catch (error) {
     if (error instanceof ResidualError) return error;
     throw error;
@@ -79,14 +91,16 @@ export function misread(file: File, { graph, called, config }: Written): Misread
   const theirs: Called = (parameter) => read.naming.tensors.get(parameter);
   const [has, would] = [withoutSoftmax(graph), withoutSoftmax(read.graph)];
   if (sameNetwork(has, would, called, theirs)) return undefined;
+  const { beside } = file;
+  const where = beside && !(beside instanceof ResidualError) ? `with ${beside.from} in the folder it goes to ` : '';
   const setting = config && read.config && differingSettings(read.config, config)[0];
   if (setting)
     return {
-      why: `it would be read with ${setting} ${read.config?.[setting]}, and it has ${config[setting]}`,
+      why: `${where}it would be read with ${setting} ${read.config?.[setting]}, and it has ${config[setting]}`,
       refused: false,
     };
   const layer = otherLayer(has, would, called, theirs) ?? 'its layers would be joined otherwise';
-  return { why: `it would be read as ${read.architecture}: ${layer}`, refused: false };
+  return { why: `${where}it would be read as ${read.architecture}: ${layer}`, refused: false };
 }
 
 /** The settings that give a network, where it is a member of the family: those it has, or those its names speak of. */

@@ -1,10 +1,11 @@
 import { ResidualError } from '../errors.js';
 import { movesPixels, type Plan } from '../image/plan.js';
 import { preset } from '../image/presets.js';
+import type { ClassLabel } from '../models/classes.js';
 import type { Shape } from '../tensor.js';
 import { parameterShape, recogniseNames } from '../weights/names.js';
 import { recogniseArchitecture } from '../weights/recognise.js';
-import { readSideFiles } from '../weights/side-files.js';
+import { readSideFiles, type SideFiles } from '../weights/side-files.js';
 import { type ContainerName, containers } from '../weights/write.js';
 import { customaryPreset } from './custom.js';
 import type { ModelRecord } from './model.js';
@@ -12,6 +13,9 @@ import type { Origin } from './origin.js';
 import type { Understanding } from './understand.js';
 
 // Who reads a file that says nothing of pictures prepares them by the custom of those who spell its names.
+
+/** What stands beside a file to be, or why nobody can read it. */
+export type Beside = SideFiles | ResidualError | undefined;
 
 /** How that differs from what the model wants. */
 export interface OtherPreparation {
@@ -24,10 +28,12 @@ export interface OtherPreparation {
 /**
  * How readers of these names would prepare pictures, where it is not as the model wants; undefined where it is, or where
  * nobody knows the names.
+ * @param there what stands beside the new file, which goes before the custom
  */
 export function otherPreparation(
   tensors: ReadonlyMap<string, { readonly shape: Shape }>,
   model: Pick<ModelRecord, 'preprocess' | 'plan'> | undefined,
+  there?: Beside,
 ): OtherPreparation | undefined {
   if (!model) return undefined;
   const { plan, preprocess } = model;
@@ -40,16 +46,28 @@ export function otherPreparation(
     });
   if (!read) return undefined;
   const name = customaryPreset(read.config, naming);
-  const custom = preset(name, sidesOf(plan));
+  const side = there instanceof ResidualError ? undefined : there;
+  const [height, width] = side?.size ?? [];
+  const foreign = side?.plan?.(height && width ? { height, width } : sidesOf(plan));
+  const custom = foreign ?? preset(name, sidesOf(plan));
   if (JSON.stringify(custom.slice(1)) === JSON.stringify(plan.slice(1))) return undefined;
   const wrong = !sameValues(custom, plan);
   if (!wrong && samePixels(custom, plan) && sameValues(custom, plan, 1e-6)) return undefined;
   const wants = preprocess === 'custom' ? 'a plan of its own' : `"${preprocess}"`;
-  return {
-    contrast: `whoever reads names of ${naming.dialect} prepares pictures by preset "${name}", and this model wants ${wants}`,
-    wrong,
-  };
+  const others = foreign
+    ? `${side?.from} in the folder it goes to has another preprocessing`
+    : `whoever reads names of ${naming.dialect} prepares pictures by preset "${name}"`;
+  return { contrast: `${others}, and this model wants ${wants}`, wrong };
 }
+
+/** Readers take the labels that stand beside the new file for its own. */
+export const labelsNote = (there: Beside, classes: readonly ClassLabel[] | undefined): string[] =>
+  !there ||
+  there instanceof ResidualError ||
+  !there.classes ||
+  JSON.stringify(there.classes) === JSON.stringify(classes)
+    ? []
+    : [`${there.from} in the folder it goes to has labels of its own, which readers take for those of this file`];
 
 /** The size that a plan brings pictures to; where it says none, any will do. */
 function sidesOf(plan: Plan): { height: number; width: number } {
@@ -64,10 +82,11 @@ export async function publishedPlan(
   origin: Origin | undefined,
   { architecture }: Understanding,
 ): Promise<Pick<ModelRecord, 'preprocess' | 'plan'> | undefined> {
-  const side = origin?.network?.size ?? architecture?.config.size ?? 224;
+  const beside = origin ? undefined : await readSideFiles(from);
+  const side = origin?.network?.size ?? beside?.size ?? architecture?.config.size ?? 224;
   const [height, width] = typeof side === 'number' ? [side, side] : side;
   if (!origin) {
-    const plan = (await readSideFiles(from))?.plan?.({ height, width });
+    const plan = beside?.plan?.({ height, width });
     return plan && { preprocess: 'custom', plan };
   }
   const { preprocess } = origin;

@@ -1,5 +1,6 @@
 import { type StepResult, startTrainer, type Trainer, type TrainerState } from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
+import { frozenUpTo } from '../graph/frozen.js';
 import type { Graph } from '../graph/graph.js';
 import { type TrainingStep, trainingStep } from '../graph/training-step.js';
 import type { EngineOptions } from '../tasks/model.js';
@@ -13,7 +14,7 @@ import { masksOf } from './masks.js';
 import { type EpochRow, fileOf, type MetricsRow, type StepRow } from './run-folder.js';
 import type { Scores } from './scores.js';
 import type { Recipe } from './settings.js';
-import { frozenUpTo, groupsOf, type Phase, phaseAt } from './stages.js';
+import { groupsOf, type Phase, phaseAt } from './stages.js';
 import { merged, type Student } from './transfer.js';
 
 /** Everything a run is made of. */
@@ -216,8 +217,8 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
 
       const { sums } = progress;
       const whole = (epoch + 1) % recipe.validateEvery === 0 || epoch + 1 === course.epochs;
-      const now = await trainer.save();
       if (lesson.validate && whole) {
+        const now = await trainer.save();
         try {
           scores = await lesson.validate(merged(weights, now.average ?? now.weights), signal);
         } catch (error) {
@@ -321,7 +322,7 @@ export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: stri
   return trainingStep(graph, {
     shape: [batch, ...sizes],
     loss: recipe.loss,
-    trains: ({ name }) => !frozen.has(name),
+    trains: ({ name, role }) => !frozen.has(name) && !(recipe.freezeNorms && (role === 'gamma' || role === 'beta')),
     dropPath: recipe.dropPath,
   });
 }

@@ -8,7 +8,7 @@ import { updateAt } from './course.js';
 import { stepOf } from './loop.js';
 import { masksOf } from './masks.js';
 import type { Recipe } from './settings.js';
-import { frozenUpTo, groupsOf, type Phase } from './stages.js';
+import { groupsOf, type Phase } from './stages.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** What a run will do. Times are in seconds, memory in bytes. */
@@ -86,17 +86,17 @@ export async function planRun(model: Model, data: Dataset, options: TrainOptions
   const seconds = median(counted.map(({ whole }) => whole)) / 1000;
   const sum = (of: (time: { whole: number; step: number }) => number) =>
     counted.reduce((total, time) => total + of(time), 0);
-  const frozen = frozenUpTo(graph, phases[0].freeze);
+  const learning = new Set(step.trained.map(({ name }) => name));
   const learnable = graph.parameters.filter(isTrainable);
-  const count = (stays: boolean) =>
-    learnable.reduce((total, { name, shape }) => total + (frozen.has(name) === stays ? sizeOf(shape) : 0), 0);
+  const count = (learns: boolean) =>
+    learnable.reduce((total, { name, shape }) => total + (learning.has(name) === learns ? sizeOf(shape) : 0), 0);
   const shown = [...new Set([0, 1, 2, 3, 4].map((part) => Math.round((part * (course.epochs - 1)) / 4)))];
   return {
     network: student.record.architecture,
     recipe,
     notes,
     data: { classes: data.classes.length, train: data.train.length, validation: data.validation?.length ?? 0 },
-    parameters: { trained: count(false), frozen: count(true) },
+    parameters: { trained: count(true), frozen: count(false) },
     phases,
     steps: course.steps,
     updates: course.updates,

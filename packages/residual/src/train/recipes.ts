@@ -127,6 +127,8 @@ export const recipes = {
     warmup: 0.5,
     smoothing: 0.1,
     stageRate: 0.5,
+    // Few pictures measure worse statistics than the ones the weights were trained with (Keras' guide to fine-tuning).
+    freezeNorms: true,
     augment: 'random-resized-crop 0.35 1, flip',
   },
   'linear-probe': {

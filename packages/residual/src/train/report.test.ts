@@ -1,14 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { summary } from '../graph/summary.js';
 import { refusal, scratch } from '../testing.js';
 import { findRate } from './lr-find.js';
 import { planRun } from './plan.js';
+import { flopsOf } from './report.js';
 import { chart } from './report-chart.js';
 import { fileOf } from './run-folder.js';
 import { compareRuns } from './runs.js';
+import { presets } from './settings.js';
 import { train } from './train.js';
-import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+import { tinyData, tinyGraph, tinyModel, tinyRecipe } from './train.test.helper.js';
 
 test('a report stands by itself, and names cannot break out of it', async () => {
   const folder = scratch();
@@ -24,6 +27,16 @@ test('a report stands by itself, and names cannot break out of it', async () => 
     expect(html).toContain(`${heading}`);
   expect(html).toMatch(/throughput<\/th><td>[\d.]+ images\/s, [\d.]+ GFLOP/);
   expect(html.match(/<svg /g)?.length).toBeGreaterThanOrEqual(6);
+});
+
+test('operations of a step: three times forward but for the first layer, and less where something is frozen', () => {
+  const graph = tinyGraph();
+  const { macs } = summary(graph).totals;
+  // No gradient by the picture is needed.
+  const first = summary(graph).rows.find(({ layer }) => layer === 'conv1')?.macs ?? 0;
+  expect(flopsOf(graph, presets)).toBe(2 * (3 * macs - first));
+  expect(flopsOf(graph, { ...presets, freeze: 'avgpool' })).toBe(2 * (macs + 12));
+  expect(flopsOf(graph, { ...presets, freeze: 'avgpool', featuresOnce: true })).toBe(2 * 2 * 12);
 });
 
 test('a chart places its points', () => {

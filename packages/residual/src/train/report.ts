@@ -3,7 +3,7 @@ import type { Dataset } from '../data/dataset.js';
 import { pixelsOf } from '../data/open-source.js';
 import { chooseEngine } from '../engines/index.js';
 import { conv2d, input, network } from '../graph/build.js';
-import { summary } from '../graph/summary.js';
+import { type Graph, inferShapes, rows as ops } from '../graph/graph.js';
 import { encodePng } from '../image/decode.js';
 import { resize } from '../image/resize.js';
 import { initialise } from '../models/initialise.js';
@@ -11,6 +11,8 @@ import { load } from '../tasks/load.js';
 import type { EngineOptions } from '../tasks/model.js';
 import { sharedFloats } from '../tensor.js';
 import { type Evaluation, evaluate } from './evaluate.js';
+import { headBehind } from './features-once.js';
+import { stepOf } from './loop.js';
 import { chart, escaped } from './report-chart.js';
 import {
   type EpochRow,
@@ -21,6 +23,7 @@ import {
   readMetrics,
   writeText,
 } from './run-folder.js';
+import type { Recipe } from './settings.js';
 
 const blue = 'var(--blue)';
 const orange = 'var(--orange)';
@@ -42,19 +45,24 @@ export async function writeReport(
   const [config, rows] = [await readConfig(folder), await readMetrics(folder)];
   await using model = await load(fileOf(folder, 'best'), { ...options, warn: () => {} });
   const { workers, signal } = options;
-  const { size } = config.recipe;
-  const { macs } = summary(model.graph, size > 0 ? { size } : {}).totals;
+  const flops = flopsOf(model.graph, config.recipe);
   const found = data.validation?.length
     ? await evaluate(model, data, { part: 'validation', workers, signal })
     : undefined;
-  const flops = await bestFlops(options, config.recipe.precision);
+  const most = await bestFlops(options, config.recipe.precision);
   const path = fileOf(folder, 'report');
-  await writeText(path, page(folder, config, rows, found, await thumbnails(data, found), { macs, flops }));
+  await writeText(path, page(folder, config, rows, found, await thumbnails(data, found), { flops, most }));
   return path;
 }
 
-/** Multiply-adds count as two; backward takes twice what forward takes. */
-const flopsOf = (macs: number, imagesPerSecond: number): number => 3 * 2 * macs * imagesPerSecond;
+/** Operations of a step, for each picture: multiply-adds count as two, and what is frozen costs no backward. */
+export function flopsOf(whole: Graph, recipe: Recipe): number {
+  const graph = recipe.featuresOnce ? headBehind(whole, recipe.freeze) : whole;
+  const { graph: step } = stepOf(graph, recipe, 1, recipe.featuresOnce ? '' : recipe.freeze);
+  const shapes = inferShapes(step);
+  const of = (values: readonly number[]) => values.map((value) => shapes[value]);
+  return step.nodes.reduce((sum, { op, inputs, outputs }) => sum + 2 * ops[op].macs(of(inputs), of(outputs)), 0);
+}
 
 /** A convolution that takes longer, in milliseconds, is timed once. */
 const slow = 2000;
@@ -121,14 +129,14 @@ function page(
   rows: readonly MetricsRow[],
   found: Evaluation | undefined,
   pictures: ReadonlyMap<string, string>,
-  { macs, flops }: { macs: number; flops: number | undefined },
+  { flops, most }: { flops: number; most: number | undefined },
 ): string {
   const epochs = rows.filter((row) => row.kind === 'epoch');
   const skipped = rows.filter((row) => row.kind === 'skipped');
   const name = folder.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
   const { recipe, model, data } = config;
   const speed = epochs.at(-1)?.imagesPerSecond ?? 0;
-  const share = flops ? flopsOf(macs, speed) / flops : undefined;
+  const share = most ? (flops * speed) / most : undefined;
   const facts: [string, string][] = [
     ['network', `${model.architecture}, ${model.parameters.toLocaleString('en')} parameters`],
     ['begun with', model.name],
@@ -136,15 +144,18 @@ function page(
     ['data', `${data.train} pictures of ${data.classes.length} classes, ${data.validation} to judge by`],
     ['seed', String(config.seed)],
     ['engine', `${config.engine}, ${recipe.precision}, ${config.threads || availableParallelism()} threads`],
-    ['throughput', `${speed.toFixed(speed < 10 ? 1 : 0)} images/s, ${(flopsOf(macs, speed) / 1e9).toFixed(1)} GFLOP/s`],
+    ['throughput', `${speed.toFixed(speed < 10 ? 1 : 0)} images/s, ${((flops * speed) / 1e9).toFixed(1)} GFLOP/s`],
     ...(share === undefined
       ? []
-      : [
+      : ([
           [
             'model-FLOPs utilisation',
-            `${percent(share)} of the ${((flops ?? 0) / 1e9).toFixed(0)} GFLOP/s that one large convolution reaches here, forward`,
-          ] as [string, string],
-        ]),
+            // What the machine had for the trial was less than the run had.
+            share > 1
+              ? 'not known: the machine was busy with something else when its speed was measured'
+              : `${percent(share)} of the ${((most ?? 0) / 1e9).toFixed(0)} GFLOP/s that one large convolution reaches here`,
+          ],
+        ] as [string, string][])),
     ...(found
       ? ([
           [

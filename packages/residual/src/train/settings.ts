@@ -104,6 +104,7 @@ export const settings = {
 
   precision: word(['f32', 'bf16'], 'numbers the convolutions are computed in'),
   freeze: words('', 'last stage that stays as it is: stem, layer1 … layer4'),
+  freezeNorms: flag('BatchNorms stay as they are everywhere: statistics, gamma and beta'),
   unfreeze: numeric(
     0,
     [0, 100_000],

@@ -1,9 +1,12 @@
 import { expect, test } from 'vitest';
+import { frozenUpTo } from '../graph/frozen.js';
 import { isTrainable } from '../graph/graph.js';
+import { summary } from '../graph/summary.js';
 import { trainingStep } from '../graph/training-step.js';
 import { build } from '../models/resnet.js';
+import { sizeOf } from '../tensor.js';
 import { presets } from './settings.js';
-import { frozenUpTo, groupsOf, phaseAt, phasesOf, stagesOf } from './stages.js';
+import { groupsOf, phaseAt, phasesOf, stagesOf } from './stages.js';
 
 const graph = build('resnet20', { classes: 4 });
 
@@ -27,6 +30,10 @@ test('frozen up to a stage: its BatchNorms keep their statistics', () => {
     trains: ({ name }) => !frozen.has(name),
   });
   expect(step.measured.every(({ mean }) => mean.startsWith('layer3'))).toBe(true);
+  const shown = summary(graph, { freeze: 'layer2' });
+  expect(shown.rows.filter(({ frozen: stays }) => stays).at(-1)?.layer).toBe('layer2.2.bn2');
+  expect(shown.totals.trainable).toBe(step.trained.reduce((sum, { shape }) => sum + sizeOf(shape), 0));
+  expect(shown.toString()).toMatch(/layer2\.2\.bn2 \(BatchNormalization, frozen\)/);
   expect(step.trained.every(({ name }) => /^(layer3|fc)\b/.test(name))).toBe(true);
 });
 

@@ -1,5 +1,6 @@
 import { ResidualError } from '../errors.js';
-import { findValue, type Graph, isTrainable, type Parameter } from '../graph/graph.js';
+import { frozenUpTo, parametersBefore } from '../graph/frozen.js';
+import { type Graph, isTrainable, type Parameter } from '../graph/graph.js';
 import type { Group } from '../updates/optimizers.js';
 import type { Recipe } from './settings.js';
 
@@ -8,14 +9,6 @@ export interface Stage {
   /** The point it ends at: `stem`, `layer1` …; `head` behind the last one. */
   readonly name: string;
   readonly parameters: readonly Parameter[];
-}
-
-/** Everything that a value is computed from: the parameters up to there. */
-export function parametersBefore(graph: Graph, value: number): ReadonlySet<number> {
-  const needed = new Set([value]);
-  for (const node of graph.nodes.toReversed())
-    if (node.outputs.some((output) => needed.has(output))) for (const input of node.inputs) needed.add(input);
-  return new Set(graph.parameters.filter((parameter) => needed.has(parameter.value)).map(({ value }) => value));
 }
 
 /** A network's stages, from the picture to the answer; of one without named points, the whole is `head`. */
@@ -35,17 +28,6 @@ export function stagesOf(graph: Graph): Stage[] {
   const rest = graph.parameters.filter(({ value }) => !done.has(value));
   if (rest.length > 0) stages.push({ name: 'head', parameters: rest });
   return stages;
-}
-
-/**
- * The names of the parameters that stay as they are when a network is frozen up to a point.
- * @param upTo a named point or a layer; none when empty
- * @throws UNKNOWN_NAME with the nearest name.
- */
-export function frozenUpTo(graph: Graph, upTo: string): ReadonlySet<string> {
-  if (upTo === '') return new Set();
-  const before = parametersBefore(graph, findValue(graph, upTo));
-  return new Set(graph.parameters.filter(({ value }) => before.has(value)).map(({ name }) => name));
 }
 
 /** From an epoch on, what is frozen. */

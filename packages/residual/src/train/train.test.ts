@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
+import { recipes, resolveRecipe } from './recipes.js';
 import { fileOf, readConfig, readMetrics } from './run-folder.js';
 import { presets } from './settings.js';
 import { readEvents } from './tensorboard.js';
@@ -155,12 +156,52 @@ describe('a run', () => {
     expect(last.graph.parameters.find(({ name }) => name === 'fc.weight')?.shape).toEqual([4, 4]);
   });
 
+  test('labels that hold together, and shares; classes counted by their size', async () => {
+    const { train: examples, validation = [], ...data } = tinyData();
+    const several = (all: typeof examples) =>
+      all.map((one, i) => ({ ...one, target: [one.target as number, (i + 1) % 3] }));
+    const notes: string[] = [];
+    const run = await train(
+      tinyModel(),
+      { ...data, labels: 'several', train: several(examples), validation: several(validation) },
+      { ...options, set: { classWeights: true }, out: join(scratch(), 'run'), onNote: (text) => notes.push(text) },
+    );
+    expect(notes).toContainEqual(expect.stringMatching(/the loss is binaryCrossEntropy/));
+    expect((await readConfig(run.folder)).recipe.loss).toBe('binaryCrossEntropy');
+    const shares = (all: typeof examples) =>
+      all.map((one) => ({ ...one, target: Float32Array.from([0, 1, 2], (c) => (c === one.target ? 0.8 : 0.1)) }));
+    const soft = await train(
+      tinyModel(),
+      { ...data, labels: 'soft', train: shares(examples), validation: shares(validation) },
+      { ...options, set: { sampling: 'balanced', epochs: 10, mixup: 0 }, out: join(scratch(), 'run') },
+    );
+    expect(soft.epochs.at(-1)?.validation?.top1).toBe(1);
+  });
+
+  test('norms that stay keep their statistics', async () => {
+    const model = tinyModel();
+    const before = await model.weights();
+    const run = await train(model, tinyData(), { ...options, set: { freezeNorms: true }, out: join(scratch(), 'run') });
+    const { weights } = await readCheckpoint(fileOf(run.folder, 'last'));
+    for (const [name, { data }] of weights)
+      expect([name, String(data) === String(before.get(name)?.data)]).toEqual([name, /bn1/.test(name)]);
+  });
+
   test('grey pictures', async () => {
     const out = join(scratch(), 'run');
     const run = await train(tinyModel(), tinyData(), { ...options, out, channels: 1 });
     await using last = await run.last();
     expect(last.graph.inputs[0].shape).toEqual([1, 1, 6, 6]);
   });
+});
+
+test.each(Object.keys(recipes))('the recipe %s runs', async (recipe) => {
+  const out = join(scratch(), 'run');
+  // What it would take hundreds of epochs to finish is begun here, on small pictures.
+  const set = { size: 8, testSize: 8, batch: 8, accumulate: recipe.startsWith('rsb') ? 2 : 1 };
+  const error = await refusal(train(tinyModel(), tinyData(), { engine: 'reference', recipe, set, out, most: 1 }));
+  expect(error).toMatchObject({ code: 'ABORTED', message: expect.stringMatching(/stopped after update 1,/) });
+  expect((await readConfig(out)).recipe).toEqual(await resolveRecipe(recipe, set));
 });
 
 describe('what goes wrong', () => {
@@ -234,6 +275,15 @@ describe('what goes wrong', () => {
     expect(await refusal(train(tinyModel(), tinyData(), { ...options, out: '/dev/null/run' }))).toMatchObject({
       code: 'FILE',
     });
+    const other = join(folder, 'other');
+    await refusal(train(tinyModel(), tinyData(), { ...options, seed: 4, out: other, most: 2 }));
+    const own = readFileSync(fileOf(out, 'last'));
+    copyFileSync(fileOf(other, 'last'), fileOf(out, 'last'));
+    expect(await refusal(resume(out, tinyData()))).toMatchObject({
+      code: 'WEIGHTS_MISMATCH',
+      message: expect.stringMatching(/of another run: of tiny with seed 4/),
+    });
+    writeFileSync(fileOf(out, 'last'), own);
     const notes: string[] = [];
     await resume(out, tinyData(23), { onNote: (text) => notes.push(text) });
     expect(notes).toContainEqual(expect.stringMatching(/23 now, 24 then/));

@@ -56,7 +56,7 @@ export interface TrainOptions extends RunOptions {
   readonly set?: Partial<Recipe> | undefined;
   /** Folder of the run, which must not be there or be empty. */
   readonly out: string;
-  /** Of order, augmentation, masks and new weights; 0 when left out. */
+  /** Of order, augmentation and masks; 0 when left out. */
   readonly seed?: number | undefined;
   /** Channels that the network is to take; with 1, pictures are made grey. As the network has them when left out. */
   readonly channels?: 1 | 3 | undefined;
@@ -129,7 +129,7 @@ export async function prepare(
   checkData(data);
   const notes: string[] = [];
   const recipe = fitting(asked, data, notes);
-  const student = await studentOf(model, data, recipe, { seed, channels, notes });
+  const student = await studentOf(model, data, recipe, { channels, notes });
   return { lesson: await lessonOf(student, data, recipe, seed, out, options), notes };
 }
 
@@ -155,6 +155,12 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     );
   const from = await readCheckpoint(path);
   checkSameClasses(from.progress.classes, data.classes, out);
+  if (from.record.architecture !== config.model.architecture || from.progress.seed !== seed)
+    throw new ResidualError(
+      'WEIGHTS_MISMATCH',
+      `${path}: is the checkpoint of another run: of ${from.record.architecture} with seed ${from.progress.seed}, where config.json says ${config.model.architecture} with seed ${seed}; put back the run's own`,
+      { file: path },
+    );
   const lesson = await lessonOf(await studentFrom(from, path), data, recipe, seed, out, {
     ...options,
     threads: options.threads ?? config.threads,
@@ -260,7 +266,7 @@ async function studentOf(
   model: Model,
   { classes }: Dataset,
   recipe: Recipe,
-  { seed, channels, notes }: { seed: number; channels: 1 | 3 | undefined; notes: string[] },
+  { channels, notes }: { channels: 1 | 3 | undefined; notes: string[] },
 ): Promise<Student> {
   if (model.record.quantisation)
     throw new ResidualError('ARGUMENT', `${model.name} is quantised to 8 bits; train the float model it was made from`);
@@ -270,7 +276,7 @@ async function studentOf(
   if (!same && known === undefined && outputsOf(model.graph) === classes.length)
     student = { ...student, record: { ...student.record, classes: classes.map((label) => ({ label })) } };
   else if (!same) {
-    student = withNewHead(student, classes, seed);
+    student = withNewHead(student, classes);
     notes.push(`${model.name}: a new classifier for ${classes.length} classes`);
   }
   if (channels !== undefined) student = withChannels(student, channels);

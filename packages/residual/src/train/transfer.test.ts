@@ -50,7 +50,7 @@ test('a grey picture gives what it gave as three equal channels', async () => {
 
 test('a new head; the rest stays', () => {
   const before = student('resnet20', 3);
-  const after = withNewHead(before, ['a', 'b', 'c', 'd', 'e'], 7);
+  const after = withNewHead(before, ['a', 'b', 'c', 'd', 'e']);
   expect(after.graph.parameters.filter(({ name }) => name.startsWith('fc')).map(({ shape }) => shape)).toEqual([
     [5, 64],
     [5],

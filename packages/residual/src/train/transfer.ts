@@ -1,9 +1,8 @@
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { Plan } from '../image/plan.js';
-import { initialise } from '../models/initialise.js';
 import type { ModelRecord } from '../tasks/model.js';
-import { sharedFloats, type Tensor, type Weights } from '../tensor.js';
+import { sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 
 /** A network with its weights and record: what a run begins with. */
 export interface Student {
@@ -26,18 +25,20 @@ function classifierOf({ nodes, outputs, name }: Graph): { weight: number; bias: 
 }
 
 /**
- * The same network with a new classifier for so many classes, random by the seed; all else stays.
+ * The same network with a new classifier for so many classes; all else stays. It begins with zeros (as BiT's does,
+ * Kolesnikov et al. 2020): all classes are as likely, and no noise goes back into what was learnt before.
  * @throws GRAPH when the network ends in no dense layer.
  */
-export function withNewHead({ graph, weights, record }: Student, classes: readonly string[], seed: number): Student {
+export function withNewHead({ graph, weights, record }: Student, classes: readonly string[]): Student {
   const { weight, bias } = classifierOf(graph);
   const parameters = graph.parameters.map((parameter) => {
     if (parameter.value !== weight && parameter.value !== bias) return parameter;
     return { ...parameter, shape: [classes.length, ...parameter.shape.slice(1)] };
   });
   const changed: Graph = { ...graph, parameters };
-  const names = new Set(parameters.filter(({ value }) => value === weight || value === bias).map(({ name }) => name));
-  const fresh = initialise(changed, { seed, only: (name) => names.has(name) });
+  const fresh = parameters
+    .filter(({ value }) => value === weight || value === bias)
+    .map(({ name, shape }): [string, Tensor] => [name, { dtype: 'float32', shape, data: sharedFloats(sizeOf(shape)) }]);
   return {
     graph: changed,
     weights: new Map([...weights, ...fresh]),

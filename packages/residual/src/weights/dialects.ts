@@ -45,8 +45,8 @@ const switches: readonly Rule[] = [
   ['layer{s}.{b}.se.conv.{role}', 'layer{s}.{b}.se.conv.{role}'],
 ];
 
-/** An activation that has weights, as PReLU: ours have none. */
-const activation = '^(p?relu|act|activation)\\d*\\.';
+/** What has weights in other networks and none in ours: activations such as PReLU, and GeM pooling with its exponent. */
+const weighted = '^(([Pp]|[Ll](eaky_?)?)?[Rr]e[Ll][Uu]|act|act_fn|activation|non_?lin(earity)?)_?\\d*\\.|\\.p$';
 
 const below = (prefix: string, rules: readonly Rule[]): Rule[] =>
   rules.map(([ours, theirs]) => [ours, `${prefix}${theirs}`]);
@@ -149,20 +149,20 @@ export const dialects = {
     ...pytorch(trunk, 'module.encoder_q.'),
     sign: /^(.*?(?:encoder_q|base_encoder)\.)layer1\.0\.conv1\.weight$/,
     because: 'it has the query encoder of MoCo',
-    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${weighted}`),
   },
   dino: {
     ...pytorch(trunk, 'teacher.backbone.'),
     sign: /^(.*?teacher\.(?:module\.)?backbone\.)layer1\.0\.conv1\.weight$/,
     because: 'it has the teacher of DINO',
-    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${weighted}`),
   },
   mmpretrain: {
     ...pytorch([['fc.{role}', 'head.fc.{role}'], ...below('backbone.', trunk)]),
     sign: /^(.*?)head\.fc\.weight$/,
     also: /(^|\.)backbone\.layer1\.0\.conv1\.weight$/,
     because: 'it has head.fc.weight',
-    trunk: /^backbone\./,
+    trunk: new RegExp(`^backbone\\.|${weighted}`),
   },
   huggingface: {
     ...pytorch(huggingface),
@@ -189,14 +189,14 @@ export const dialects = {
     sign: /^(.*?)layer1\.0\.conv1\.weight$/,
     also: /(^|\.)(conv1\.0\.weight|maxpool\.0\.weight|layer1\.0\.(se\.(fc1|conv)|downsample\.2)\.weight)$/,
     because: 'it has layer1.0.conv1.weight',
-    trunk: new RegExp(`^(conv|bn|layer)\\d|^maxpool\\.|${activation}`),
+    trunk: new RegExp(`^(conv|bn|layer)\\d|^maxpool\\.|${weighted}`),
   },
   torchvision: {
     // CIFAR code (akamaster/pytorch_resnet_cifar10) calls the classifier `linear`.
     ...pytorch([...trunk, classifier, ['fc.{role}', 'linear.{role}', 'read'], anything]),
     sign: /^(.*?)layer1\.0\.conv1\.weight$/,
     because: 'it has layer1.0.conv1.weight',
-    trunk: new RegExp(`^(conv|bn|layer)\\d|${activation}`),
+    trunk: new RegExp(`^(conv|bn|layer)\\d|${weighted}`),
   },
   keras: {
     layout: 'keras',

@@ -2,7 +2,7 @@ import { collectGarbageSoon, processor } from '#runtime';
 import { ResidualError } from '../../errors.js';
 import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
-import type { Shape, Weights } from '../../tensor.js';
+import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
 import { chooseVariants } from './choose.js';
 import { candidatesOf, compilePlan, kindOf } from './compile.js';
@@ -93,8 +93,30 @@ function storeOf(number: number | undefined): PackedStore {
   return store;
 }
 
+/** What no trained network comes near: its squares are beyond f32. */
+const largestFactor = 2 ** 64;
+
+/**
+ * The library's ReLU makes a number of what is none: values that overflow inside would come out as an answer.
+ * @throws NUMERICS for a BatchNorm that makes them.
+ */
+function checkFolding({ factors, weights, graph }: Folding): void {
+  const biases = graph.parameters
+    .filter(({ role }) => role === 'bias')
+    .map(({ name }) => [name, weights.get(name)?.data]);
+  for (const [name, numbers] of [...factors, ...biases] as [string, Float32Array | Float64Array][])
+    for (const x of numbers)
+      if (!(Math.abs(x) < largestFactor))
+        throw new ResidualError(
+          'NUMERICS',
+          `${graph.name}: ${name} and the BatchNorm behind it hold numbers that let values overflow (${x}); the weights are damaged`,
+          { layer: name },
+        );
+}
+
 function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
   const folding = planFolding(graph, given);
+  checkFolding(folding);
   const folded = folding.graph;
   const steps = fuse(folded);
   const packed = packWeights(dnnl, storeOf(options.store));
@@ -140,7 +162,9 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
     async run(inputs, weights) {
       const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
       const find = () => planFor(shapes);
-      return (weights ? withWeights(planFolding(graph, weights), weights, find) : find()).run(inputs);
+      const results = (weights ? withWeights(planFolding(graph, weights), weights, find) : find()).run(inputs);
+      for (const picture of unsound(inputs)) spoil(results, picture);
+      return results;
     },
     async convolutions() {
       dnnl.setThreads(threads);
@@ -182,5 +206,24 @@ function makePlan(
     return compilePlan(dnnl, network, packed, (step) => variants[step]);
   } finally {
     timings.done();
+  }
+}
+
+/** Pictures of a batch that hold NaN or infinity. */
+function unsound(inputs: Readonly<Record<string, Tensor>>): ReadonlySet<number> {
+  const found = new Set<number>();
+  for (const { data, shape } of Object.values(inputs)) {
+    const size = data.length / shape[0];
+    // A number times 0 is 0, or NaN.
+    for (let i = 0; i < data.length; i++) if (data[i] * 0 !== 0) found.add(Math.floor(i / size));
+  }
+  return found;
+}
+
+/** The library's ReLU and largest of a window make a number of NaN; what a picture of such numbers gives is none. */
+function spoil(results: Readonly<Record<string, Tensor>>, picture: number): void {
+  for (const { data, shape } of Object.values(results)) {
+    const size = data.length / shape[0];
+    data.fill(Number.NaN, picture * size, (picture + 1) * size);
   }
 }

@@ -4,6 +4,7 @@ import { build, type FamilyName, type ResNetOptions } from '../../models/resnet.
 import type { Shape, Tensor } from '../../tensor.js';
 import { referenceTraining } from '../reference/train.js';
 import { noise, noiseTensor } from '../sketch.js';
+import { startTrainer } from '../trainer.js';
 import type { TrainingProgram } from '../training.js';
 import {
   disagreements,
@@ -142,6 +143,33 @@ withLibrary('training', () => {
       await beside?.dispose();
     }
     expect(bits[1]).toEqual(bits[0]);
+  });
+
+  test.each([
+    ['f32', false],
+    ['f32', true],
+    ['bf16', false],
+  ] as const)('a trainer goes on from what was saved, to the bit: %s, recompute %s', async (precision, recompute) => {
+    if (precision === 'bf16' && !dnnl.processor.bf16) return;
+    const [one] = cases;
+    const groups = groupsOf(one).map((parameters, i) => ({ parameters, rate: 1, decay: 1 - i }));
+    const optimizer = { name: 'sgd', momentum: 0.9, nesterov: true, decay: 1e-3 } as const;
+    const options = { threads, precision, recompute, optimizer, groups, average: true, clip: 1 };
+    const trainer = await startTrainer('onednn', one.step, one.weights, options);
+    const three = async () => {
+      const losses: number[] = [];
+      for (let i = 0; i < 3; i++) losses.push((await trainer.step(one.inputs, { rate: 0.02, averageDecay: 0.9 })).loss);
+      return losses;
+    };
+    const before = await three();
+    const saved = await trainer.save();
+    const after = await three();
+    expect(after[2]).toBeLessThan(before[0]);
+    const state = await trainer.save();
+    await trainer.restore(saved);
+    expect(await three()).toEqual(after);
+    expect(await trainer.save()).toEqual(state);
+    await trainer.dispose();
   });
 
   test('recomputed blocks: the same bits in less memory', async () => {

@@ -115,7 +115,7 @@ export function weightGradient(site: TrainingSite, attributes: OpAttributes['con
     asWeight(product(to, dyShape, dy, xShape[1], seen, pixels < fewPixels));
   } else if (strided)
     asWeight(product(to, dyShape, dy, sizeOf(shape.slice(1)), windows(site, conv, x), pixels < fewWindows));
-  else if (xShape[1] <= fewChannels && shiftable(conv)) shifted(to, conv, dy, x, last);
+  else if (xShape[1] <= fewChannels && shiftable(conv)) shifted(site, conv, dy, x, last);
   else sliced(to, conv, dy, x, last);
 }
 
@@ -181,44 +181,31 @@ function swapped(
 }
 
 /** Whether no shift of the rows moves all of them out of the picture. */
-const shiftable = (conv: Convolution): boolean =>
-  [0, conv.kernel[0] - 1].every((ky) => {
-    const shift = ky * conv.dilation[0] - conv.pads[0];
-    return shift > -conv.y[2] && shift < conv.x[2];
-  }) &&
-  [0, conv.kernel[1] - 1].every((kx) => {
-    const shift = kx * conv.dilation[1] - conv.pads[1];
-    return shift > -conv.y[3] && shift < conv.x[3];
+const shiftable = ({ x, y, kernel, dilation, pads }: Convolution): boolean =>
+  [0, kernel[0] - 1].every((ky) => {
+    const shift = ky * dilation[0] - pads[0];
+    return shift > -y[2] && shift < x[2];
   });
 
 /**
  * Copies of dy, one shifted for each row of the kernel, times copies of x, one for each column: kh + kw copies in place
  * of kh · kw.
  */
-function shifted(
-  to: Steps,
-  { x, y, weight: [co, ci], kernel: [kh, kw], dilation, pads: [top, left] }: Convolution,
-  dy: string,
-  name: string,
-  last: Last,
-): void {
-  const [n, , height, width] = x;
+function shifted(site: TrainingSite, conv: Convolution, dy: string, name: string, last: Last): void {
+  const { x, y, weight, kernel, dilation, pads } = conv;
+  const [[co, ci], [kh, kw], [top, left, , right]] = [weight, kernel, pads];
+  const [n, , height] = x;
   const [, , outHeight, outWidth] = y;
+  const to = steps(site);
   const flat = to.reshape(dy, [n, co, outHeight * outWidth]);
   const rows = Array.from({ length: kh }, (_, ky) => {
     const before = (ky * dilation[0] - top) * outWidth;
     return to.pad(flat, [0, 0, before], [0, 0, (height - outHeight) * outWidth - before]);
   });
   const gradients = kh === 1 ? rows[0] : to.node('Concat', rows, { axis: 1 });
-  const columns = Array.from({ length: kw }, (_, kx) => {
-    const before = left - kx * dilation[1];
-    const moved = to.pad(name, [0, 0, 0, before], [0, 0, 0, outWidth - width - before]);
-    const pixels = to.transpose(to.reshape(moved, [n, ci, height * outWidth]), [0, 2, 1]);
-    const found = to.sum(to.node('MatMul', [gradients, pixels]), [0]);
-    return to.reshape(found, [1, kh, co, ci]);
-  });
-  const all = kw === 1 ? columns[0] : to.node('Concat', columns, { axis: 0 });
-  last('Transpose', [all], { perm: [2, 3, 1, 0] });
+  const columns = windows(site, { ...conv, kernel: [1, kw], pads: [0, left, 0, right] }, name);
+  const found = product(to, [n, kh * co, height * outWidth], gradients, ci * kw, columns, false);
+  last('Transpose', [to.reshape(found, [kh, co, ci, kw])], { perm: [1, 2, 0, 3] });
 }
 
 /** For each weight of the kernel the pixels of x that it saw, channels first, times dy. */

@@ -6,7 +6,7 @@ import { mirrored, samples } from '../reference/kernels.js';
 import { type Lowering, lowerings } from './lower.js';
 import { inputGradient, weightGradient } from './lower-convolution-gradients.js';
 import { type Writing, writing } from './site.js';
-import { steps, type TrainingSite } from './training-site.js';
+import { type Steps, steps, type TrainingSite } from './training-site.js';
 
 type TrainingLowering<K extends TrainingOpName> = (site: TrainingSite, attributes: TrainingOpAttributes[K]) => void;
 
@@ -86,12 +86,8 @@ const trainingLowerings: { [K in TrainingOpName]: TrainingLowering<K> } = {
     const products = to.sum(to.node('Mul', [dy, x]), axes);
     site.last('Div', [to.node('Sub', [products, to.node('Mul', [mean, dBeta])]), spread], {}, [1]);
     const dGamma = site.outputs[1];
-    // −(x̂ · dγ + dβ) / M is a normalisation of x in one pass.
-    const drift = to.node(
-      'BatchNormalization',
-      [x, to.node('Mul', [dGamma, share]), to.node('Mul', [dBeta, share]), mean, variance],
-      { epsilon: { float: epsilon } },
-    );
+    const [slope, shift] = [to.node('Mul', [dGamma, share]), to.node('Mul', [dBeta, share])];
+    const drift = drifts(to, shape, x, { slope, shift, mean, variance, spread, epsilon });
     const factor = to.node('Div', [gamma, spread]);
     if (site.mayOwe) {
       site.last('Add', [dy, drift], {}, [0]);
@@ -204,6 +200,30 @@ const trainingLowerings: { [K in TrainingOpName]: TrainingLowering<K> } = {
   denseInputGradient: (site) => site.last('Gemm', site.inputs),
   denseWeightGradient: (site) => site.last('Gemm', site.inputs, { transA: 1 }),
 };
+
+/** Pixels from which ONNX Runtime's convolution of each channel by itself, which uses all threads, is the faster. */
+const manyPixels = 256;
+
+/** x̂ · slope + shift in one pass: a normalisation, which ONNX Runtime does with one thread, or a convolution. */
+function drifts(
+  to: Steps,
+  [, channels, ...picture]: Shape,
+  x: string,
+  {
+    slope,
+    shift,
+    mean,
+    variance,
+    spread,
+    epsilon,
+  }: Record<'slope' | 'shift' | 'mean' | 'variance' | 'spread', string> & { epsilon: number },
+): string {
+  if (picture.length !== 2 || sizeOf(picture) < manyPixels)
+    return to.node('BatchNormalization', [x, slope, shift, mean, variance], { epsilon: { float: epsilon } });
+  const scale = to.node('Div', [slope, spread]);
+  const bias = to.node('Sub', [shift, to.node('Mul', [scale, mean])]);
+  return to.node('Conv', [x, to.reshape(scale, [channels, 1, 1, 1]), bias], { kernel_shape: [1, 1], group: channels });
+}
 
 /** For each pixel of a result along one axis: the pixels it was mixed from, and the share of each. */
 type Mixture = readonly (readonly (readonly [pixel: number, share: number])[])[];
