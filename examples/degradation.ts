@@ -64,9 +64,15 @@ export async function learn(
   name: string,
   data: Dataset,
   updates: number,
-  options: { batch?: number; precision?: TrainerOptions['precision']; seed?: number; every?: number } = {},
+  options: {
+    batch?: number;
+    rate?: number;
+    precision?: TrainerOptions['precision'];
+    seed?: number;
+    every?: number;
+  } = {},
 ): Promise<Curve> {
-  const { batch = 128, precision = 'f32', seed = 1, every = 50 } = options;
+  const { batch = 128, rate: highest = 0.1, precision = 'f32', seed = 1, every = 50 } = options;
   const classes = data.classes.length;
   const graph = build(name, { classes });
   const step = trainingStep(graph, { shape: [batch, 3, 32, 32], loss: 'crossEntropy', trains: () => true });
@@ -96,7 +102,7 @@ export async function learn(
     });
     for await (const { images, targets } of made) {
       // The whole run is one epoch of the schedule.
-      const rate = rateAt(0.1, schedule, { epochs: 0, from: 0 }, { update, perEpoch: updates, epochs: 1 });
+      const rate = rateAt(highest, schedule, { epochs: 0, from: 0 }, { update, perEpoch: updates, epochs: 1 });
       const done = await trainer.step({ input: images, targets }, { rate });
       if (looked.has(update)) gradients.push({ update, norms: layerNorms(graph, await trainer.gradients()) });
       update += 1;
