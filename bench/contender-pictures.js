@@ -33,7 +33,7 @@ async function ofFloats(createModel, settings) {
   const { graph, weights, record } = await pictureModel();
   if (settings.precision !== 'int8') return createModel(graph, record, { ...settings, weights });
   const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
-  const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
+  const { anyScales } = await import('../packages/residual/dist/graph/eight-bits.js');
   const quantisation = anyScales(planFolding(graph, weights).graph);
   return createModel(graph, { ...record, quantisation }, { ...settings, weights });
 }

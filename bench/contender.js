@@ -18,7 +18,7 @@ const kinds = { residual, ort, 'ort-web': ortWeb, tfjs };
 
 async function residual(engine, precision, name) {
   const { chooseEngine } = await import('../packages/residual/dist/engines/index.js');
-  const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
+  const { anyScales } = await import('../packages/residual/dist/graph/eight-bits.js');
   const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
   const { graph, weights } = await build(name);
   const chosen = chooseEngine(engine);

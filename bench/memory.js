@@ -45,7 +45,7 @@ async function measure() {
   const threads = Number(options.threads);
   let model;
   if (precision === 'int8') {
-    const { anyScales } = await import('../packages/residual/dist/tasks/bench-networks.js');
+    const { anyScales } = await import('../packages/residual/dist/graph/eight-bits.js');
     const { planFolding } = await import('../packages/residual/dist/graph/passes.js');
     const loaded = await load(weights);
     const quantisation = anyScales(planFolding(loaded.graph, await loaded.weights()).graph);
