@@ -94,7 +94,7 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
     save(id) {
       const { program, state, average, statistics, averaged, updates } = learnerOf(id);
       const others = (from: ReadonlyMap<string, Float32Array>): [string, Tensor][] =>
-        Array.from(from, ([name, data]) => [name, copyOf({ dtype: 'float32', shape: [data.length], data })]);
+        Array.from(from, ([name, data]) => [name, { dtype: 'float32', shape: [data.length], data: data.slice() }]);
       const saved: TrainerState = {
         weights: new Map([...named(program, program.parameters), ...others(statistics)]),
         ...(average && { average: new Map([...named(program, average), ...others(averaged)]) }),
@@ -144,11 +144,9 @@ function tensorOf(weights: Weights | undefined, name: string): Float32Array {
 }
 
 const named = (program: TrainingProgram, array: Float32Array): [string, Tensor][] =>
-  program.slices.map(({ name }) => [name, copyOf(program.read(array, name))]);
+  program.slices.map(({ name }) => [name, program.read(array, name)]);
 
-/** In memory of its own, to be moved: what is shared would not be collected before JavaScript's own memory is full. */
-const copyOf = ({ shape, data }: Tensor): Tensor => ({ dtype: 'float32', shape, data: new Float32Array(data) });
-
+/** Moved, not shared: shared memory would not be collected before JavaScript's own is full. */
 const buffersOf = (all: readonly Weights[]): ArrayBuffer[] =>
   all.flatMap((weights) => [...weights.values()].map(({ data }) => data.buffer as ArrayBuffer));
 

@@ -51,7 +51,7 @@ export interface TrainingProgram {
    * The order of the sum is fixed: the same numbers give the same bits.
    */
   combine(into: Float32Array, terms: readonly (readonly [scale: number, array: Float32Array])[], range?: Range): void;
-  /** A parameter's numbers out of a flat array, as its own shape says. */
+  /** A parameter's numbers out of a flat array, as its own shape says; their memory is new, and the caller's. */
   read(array: Float32Array, name: string): Tensor;
   /** Puts a parameter's numbers into a flat array. */
   write(array: Float32Array, name: string, values: Float32Array): void;

@@ -212,14 +212,14 @@ withLibrary('training', () => {
         dnnl.destroyMemory(memory);
       },
     };
-    return { library, held, allocations: () => allocations };
+    return { counting: library, held, allocations: () => allocations };
   }
 
   test('all memory is given back: at the end, and where there is too little', async () => {
     const [one] = cases;
     const options = { threads, groups: groupsOf(one) };
-    const { library, held, allocations } = counted();
-    const program = prepare(library, one.step, one.weights, options);
+    const { counting, held, allocations } = counted();
+    const program = prepare(counting, one.step, one.weights, options);
     const made = allocations();
     await descend(one, program);
     expect(held.size).toBeGreaterThan(100);
@@ -227,7 +227,7 @@ withLibrary('training', () => {
     expect(held.size).toBe(0);
     for (const nth of [1, 2, 5, made - 1, made]) {
       const short = counted(nth);
-      expect(() => prepare(short.library, one.step, one.weights, options)).toThrow('no memory');
+      expect(() => prepare(short.counting, one.step, one.weights, options)).toThrow('no memory');
       expect(short.held.size).toBe(0);
     }
   });
