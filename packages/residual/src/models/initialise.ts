@@ -1,4 +1,5 @@
 import type { Graph } from '../graph/graph.js';
+import { normal } from '../random.js';
 import { sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 
 /**
@@ -39,7 +40,3 @@ export function uniform(seed: number): () => number {
     return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
   };
 }
-
-/** A standard normal number (Box and Muller 1958). */
-const normal = (random: () => number): number =>
-  Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

@@ -1,8 +1,9 @@
 import { loadRuntime } from '#runtime';
 import { ResidualError } from '../../errors.js';
 import { gradientName, type TrainingStep } from '../../graph/training-step.js';
-import { type Shape, sizeOf, type Tensor, type Weights } from '../../tensor.js';
-import type { ProgramOptions, Range, Slice, TrainingBackend, TrainingProgram } from '../training.js';
+import type { Tensor, Weights } from '../../tensor.js';
+import { plainArrays } from '../plain-arrays.js';
+import type { ProgramOptions, TrainingBackend, TrainingProgram } from '../training.js';
 import { writeStep } from './lower-training.js';
 import type { OrtTensor } from './ort.js';
 import { createSession, firstLine, unshared } from './session.js';
@@ -18,28 +19,11 @@ async function train(step: TrainingStep, weights: Weights, options: ProgramOptio
   if (precision !== 'f32')
     throw new ResidualError('ENGINE', `engine "onnx" does not train in ${precision}; it has: f32`, { precision });
   const { graph, trained } = step;
-  const shapes = new Map(trained.map(({ name, shape }): [string, Shape] => [name, shape]));
-  const slices: Slice[] = [];
-  let size = 0;
-  const ranges = groups.map((names): Range => {
-    const from = size;
-    for (const name of names) {
-      const length = sizeOf(shapes.get(name) as Shape);
-      slices.push({ name, offset: size, length });
-      size += length;
-    }
-    return [from, size];
-  });
-  const places = new Map(slices.map((slice) => [slice.name, slice]));
-  const array = () => new Float32Array(size);
-  const part = (of: Float32Array, name: string): Float32Array => {
-    const { offset, length } = places.get(name) as Slice;
-    return of.subarray(offset, offset + length);
-  };
-  const write = (into: Float32Array, name: string, values: Float32Array): void => part(into, name).set(values);
+  const { slices, ranges, size, part, array, read, write } = plainArrays(trained, groups);
+  const learning = new Set(trained.map(({ name }) => name));
 
   const found = await loadRuntime({ threads });
-  const to = writeStep(graph, (name) => (shapes.has(name) ? undefined : (weights.get(name) as Tensor)));
+  const to = writeStep(graph, (name) => (learning.has(name) ? undefined : (weights.get(name) as Tensor)));
   const model = {
     name: graph.name,
     inputs: [
@@ -94,11 +78,7 @@ async function train(step: TrainingStep, weights: Weights, options: ProgramOptio
     },
     array,
     combine: (target, terms, [from, end] = [0, size]) => combine(target, terms, from, end),
-    read: (from, name) => ({
-      dtype: 'float32',
-      shape: shapes.get(name) as Shape,
-      data: part(from, name).slice(),
-    }),
+    read,
     write,
     dispose: () => session.release(),
   };
