@@ -22,7 +22,10 @@ async function run(engine: Engine, graph: Graph, image: Tensor, options: Compile
   }
 }
 
-/** The largest difference over all values kept in 8 bits, in units of their grids, and how many of them differ at all. */
+/**
+ * The largest difference over all values kept in 8 bits, in units of their grids, how many of them differ at all, and
+ * their root mean square. `rounding` is how far 8 bits themselves are from float32, at most and as a root mean square.
+ */
 async function compare(whole: Graph, all: Weights, image: Tensor, float: readonly string[] = []) {
   const { graph, weights } = foldBatchNorm(prune(whole), all);
   const stored = storedValues(graph, float);
@@ -36,24 +39,41 @@ async function compare(whole: Graph, all: Weights, image: Tensor, float: readonl
     const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0) || 1;
     activations[name] = { scale: Math.fround(largest / (dtype === 'u8' ? 255 : 127)), dtype };
   }
-  const kept = new Set(nameOf.keys()).add(graph.outputs[0].value);
+  const kept = new Set([...nameOf.keys(), ...graph.outputs.map(({ value }) => value)]);
+  const wanted = outputs.filter(({ value }) => kept.has(value));
+  expect(wanted).not.toEqual([]);
   const options = { weights, precision: 'int8', quantisation: { activations, float } } as const;
   const [expected, received] = [
     await run(engines.reference, inside, image, options),
-    await run(engines.onnx, { ...inside, outputs: outputs.filter(({ value }) => kept.has(value)) }, image, options),
+    await run(engines.onnx, { ...inside, outputs: wanted }, image, options),
   ];
-  let [worst, differing, count] = [0, 0, 0];
+  let [worst, differing, count, apart] = [0, 0, 0, 0];
+  const rounding = { worst: 0, mean: 0 };
   for (const [name, { scale }] of Object.entries(activations)) {
     if (!expected[name]) continue;
     expect(received[name].shape).toEqual(expected[name].shape);
     expected[name].data.forEach((x, i) => {
       const units = Math.abs(x - received[name].data[i]) / scale;
+      const rounded = Math.abs(x - seen[name].data[i]) / scale;
       worst = Math.max(worst, units);
+      rounding.worst = Math.max(rounding.worst, rounded);
       if (units > 0.5) differing++;
+      apart += units ** 2;
+      rounding.mean += rounded ** 2;
       count++;
     });
   }
-  return { worst, share: differing / Math.max(1, count), stored: Object.keys(activations).length, seen, expected };
+  const total = Math.max(1, count);
+  rounding.mean = Math.sqrt(rounding.mean / total);
+  return {
+    worst,
+    mean: Math.sqrt(apart / total),
+    rounding,
+    share: differing / total,
+    stored: Object.keys(activations).length,
+    seen,
+    expected,
+  };
 }
 
 describe('onnx in 8 bits computes what plain loops do', () => {
@@ -71,9 +91,11 @@ describe('onnx in 8 bits computes what plain loops do', () => {
   test('random networks', async () => {
     await fc.assert(
       fc.asyncProperty(randomNetwork, fc.nat(), async ({ graph, image }, seed) => {
-        const { worst, share } = await compare(graph, noiseWeights(graph, seed), image);
-        expect(worst).toBeLessThan(4);
-        expect(share).toBeLessThan(0.2);
+        fc.pre(graph.nodes.some(({ op }) => op !== 'dropout'));
+        const { worst, mean, rounding } = await compare(graph, noiseWeights(graph, seed), image);
+        // A unit of one layer's grid may be many of the next one's; rounding to 8 bits is amplified as much.
+        expect(worst).toBeLessThan(1.01 + 2 * rounding.worst);
+        expect(mean).toBeLessThan(0.5 + rounding.mean);
       }),
       { numRuns: 12 },
     );
