@@ -86,6 +86,8 @@ export async function startTrainer(
   options: TrainerOptions,
 ): Promise<Trainer> {
   checkGroups(step, options.groups);
+  // Where it does not run, what comes next says so.
+  await worker.call('trainBegin', [name === 'auto' ? 'onednn' : name]).catch(() => {});
   const engine = name === 'auto' ? await best() : name;
   const needed = sharedWeights(step.graph, weights);
   // Running statistics move with the training but are no input of the step.

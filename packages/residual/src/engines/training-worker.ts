@@ -26,6 +26,7 @@ interface Learner {
 type Inputs = Readonly<Record<string, Tensor>>;
 
 export interface TrainingWorker {
+  begin(engine: EngineName): void;
   start(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): Promise<void>;
   step(id: number, inputs: Inputs, update: Update | undefined): Promise<StepResult>;
   save(id: number): TrainerState;
@@ -43,6 +44,7 @@ export function trainingWorker(backends: Readonly<Record<EngineName, TrainingBac
     return found;
   }
   return {
+    begin: (engine) => backends[engine].begin?.(),
     async start(id, engine, step, weights, options) {
       const { threads, precision, recompute, groups, optimizer } = options;
       const program = await backends[engine].train(step, weights, {

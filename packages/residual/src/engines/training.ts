@@ -60,6 +60,8 @@ export interface TrainingProgram {
 
 /** An engine's own half of training. */
 export interface TrainingBackend {
+  /** Told before the engine is used for anything else: this process trains. */
+  begin?(): void;
   /** Always deterministic: the same step on the same machine with as many threads gives the same bits. */
   train(step: TrainingStep, weights: Weights, options: ProgramOptions): Promise<TrainingProgram>;
 }

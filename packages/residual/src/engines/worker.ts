@@ -32,6 +32,8 @@ export interface WorkerApi {
   run(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Record<string, Tensor>>;
   measure(id: number, inputs: Inputs, weights: Weights | undefined): Answer<Measurement>;
   dispose(id: number): void;
+  /** Before any other call of the engine. @throws where it does not run here */
+  trainBegin(engine: EngineName): void;
   /** What learns, kept under numbers of its own. */
   train(id: number, engine: EngineName, step: TrainingStep, weights: Weights, options: TrainerOptions): void;
   trainStep(id: number, inputs: Inputs, update: Update | undefined): StepResult;
@@ -123,6 +125,7 @@ serveThread<WorkerApi>({
     disposed = 0;
     collectGarbage();
   },
+  trainBegin: async (engine) => (await trainingHere()).begin(engine),
   async train(id, engine, step, weights, options) {
     if (engine !== 'reference') await check(engine, { threads: options.threads });
     await (await trainingHere()).start(id, engine, step, weights, options);

@@ -10,26 +10,29 @@ let opened: Dnnl | undefined;
 
 /**
  * oneDNN for the thread that calls, found and loaded once.
+ * @param patient only the first call's counts: whether OpenMP's threads wait long for their next work, as training wants.
  * @throws MISSING_PACKAGE when koffi is not installed; ENGINE when the library is missing, older than 2.6 or not
  * oneDNN, each with what to do.
  */
-export function openDnnl(): Dnnl {
-  opened ??= open();
+export function openDnnl({ patient = false }: { patient?: boolean } = {}): Dnnl {
+  opened ??= open(patient);
   return opened;
 }
 
 /**
  * How often a thread of GNU's OpenMP looks for its next work before it sleeps: some 10 µs, longer than from one
- * primitive to the next. By default it looks for milliseconds. Where another program wants the core, the thread that is
- * waited for then cannot have the core of the one that waits.
+ * primitive to the next. By default it looks for milliseconds (here: is patient). Where another program wants the core,
+ * the thread that is waited for then cannot have the core of the one that waits. Training has many short primitives and
+ * shares its cores with the threads that load pictures, of lower priority: they would take the core of each that sleeps.
  */
 const spins = '1000';
 
-function open(): Dnnl {
+function open(patient: boolean): Dnnl {
   const native = openNative();
   const load = () => findLibrary(native);
   // Read once, when the library is loaded.
-  const found = process.env.OMP_WAIT_POLICY === undefined ? native.withVariable('GOMP_SPINCOUNT', spins, load) : load();
+  const asIs = patient || process.env.OMP_WAIT_POLICY !== undefined;
+  const found = asIs ? load() : native.withVariable('GOMP_SPINCOUNT', spins, load);
   const version = versionOf(found, native);
   const { library, file } = found;
   const calls = bindCalls(library);

@@ -21,6 +21,7 @@ import { checkPrecision } from './session.js';
  * The kernels are fixed by shapes and processor, so the same step gives the same bits.
  */
 export const onednnTraining: TrainingBackend = {
+  begin: () => void openDnnl({ patient: true }),
   async train(step, weights, options) {
     const dnnl = openDnnl();
     checkPrecision(dnnl, options);
