@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -38,6 +38,15 @@ test('writes a model that classifies, and says what it costs', async () => {
     out: '',
     err: expect.stringMatching(/\[FILE\] .*is there already; .*--force\n$/),
   });
+});
+
+test('a damaged picture is told of and left out', async () => {
+  const pictures = at('pictures');
+  await cp(samples, pictures, { recursive: true });
+  await writeFile(join(pictures, 'a.jpg'), (await readFile(join(samples, 'cat.jpg'))).subarray(0, 300));
+  const args = ['quantize', '--model', 'resnet8-cifar10', '--data', pictures, '--out', at('some.residual')];
+  const { status, err } = await residual(...args, '--calibrate', '4');
+  expect({ status, notes: err.match(/note: skipped: .*a\.jpg/g)?.length }).toEqual({ status: 0, notes: 1 });
 });
 
 test('JSON has every layer, and where nothing is left over that is noted', async () => {

@@ -51,6 +51,7 @@ export async function run(_: readonly string[], options: Options, context: Conte
       threads,
       signal,
       warn: note,
+      onSkipped: (_, error) => note(`skipped: ${error.message}`),
       float: float?.split(',').map((name) => name.trim()),
       judge,
       expected: expectedOf(judge, model),

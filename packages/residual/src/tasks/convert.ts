@@ -65,7 +65,7 @@ export interface Converted {
  *
  * @param from a weight file, or the name of a bundled or a published model.
  * @param to a path; its ending chooses the format: `.residual` `.safetensors` `.pth` `.h5` `.onnx`.
- * @throws ARGUMENT for an ending that is unknown; FILE when the target is there already, is the source or cannot be
+ * @throws ARGUMENT for an ending that is unknown, or a file that has no place for a model of 8 bits; FILE when the target is there already, is the source or cannot be
  * written; WEIGHTS_MISMATCH when the spelling has no names for the network, or would have it taken for another; NUMERICS
  * when a weight is not a finite number; ABORTED; and what `load` throws.
  * @example await convert('resnet50.pth', 'resnet50.residual');
@@ -118,6 +118,13 @@ async function throughFile(
     const { checkpoint } = chosen;
     const beside = origin ? undefined : await readSideFiles(from);
     const seen = withSideFiles(understand(checkpoint, file, chosen.part), beside);
+    // Its BatchNorms are folded, so that no network has names for what would be written.
+    if (seen.record?.quantisation && format !== 'residual' && format !== 'safetensors')
+      throw new ResidualError(
+        'ARGUMENT',
+        `${file}: a ${containers[format].endings[0]} file has no place for scales of 8 bits and a folded network; write .residual, .safetensors or .onnx, or convert the float model`,
+        { format },
+      );
     // A network that is given goes before the file's record, as in `load`.
     const { architecture } = options;
     const found = architecture === undefined ? seen : { ...seen, record: undefined };
@@ -332,10 +339,6 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
   if (record && format !== 'residual' && format !== 'safetensors')
     notes.push(
       `a ${containers[format].endings[0]} file has no place for preprocessing, classes and licence; they were left out`,
-    );
-  if (record?.quantisation && format !== 'residual' && format !== 'safetensors')
-    notes.push(
-      `a ${containers[format].endings[0]} file has no place for the scales of 8 bits; it has the rounded weights, in float`,
     );
   if (described && !record && checkpoint.metadata.model_config && format !== 'keras' && format !== 'residual')
     notes.push(

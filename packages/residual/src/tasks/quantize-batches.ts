@@ -7,36 +7,64 @@ import type { Model } from './model.js';
 /** A picture: a path, bytes, a Blob, or a tensor `[N, C, H, W]` that is already preprocessed. */
 export type Sample = PictureInput | Tensor;
 
+/** Told of a picture that cannot be read. */
+export type OnSkipped = (picture: Sample, error: ResidualError) => void;
+
+/** Pictures of one height and width. */
+export interface Batch {
+  readonly x: Tensor;
+  /** The number of each among all pictures. */
+  readonly indices: readonly number[];
+}
+
 /**
  * Preprocessed pictures, up to `size` of one height and width at a time, in their order; the next are decoded while the
  * caller works. Of a tensor's N each is a picture.
- * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED.
+ * @param onSkipped told of each picture that cannot be read, which is then left out; without it that is thrown.
+ * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED; what the last picture threw when none is left.
  */
 export async function* batches(
   samples: readonly Sample[],
   { record }: Pick<Model, 'record'>,
   size: number,
-  signal?: AbortSignal,
-): AsyncGenerator<Tensor> {
+  { signal, onSkipped }: { signal?: AbortSignal | undefined; onSkipped?: OnSkipped | undefined } = {},
+): AsyncGenerator<Batch> {
   const ahead: Promise<Tensor>[] = [];
   const pending: Tensor[] = [];
+  const indices: number[] = [];
+  const taken = (): Batch => ({ x: joined(pending.splice(0)), indices: indices.splice(0) });
   let shape = '';
-  for (const [i] of samples.entries()) {
+  let [index, lost] = [0, 0];
+  for (const [i, sample] of samples.entries()) {
     if (signal?.aborted) throw aborted();
     for (const next of samples.slice(i + ahead.length, i + size)) {
       const read = prepared(next, record, signal);
       read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
       ahead.push(read);
     }
-    for (const one of pictures(await (ahead.shift() as Promise<Tensor>))) {
-      if (pending.length === size || (pending.length && shape !== formatShape(one.shape)))
-        yield joined(pending.splice(0));
+    let read: Tensor;
+    try {
+      read = await (ahead.shift() as Promise<Tensor>);
+    } catch (error) {
+      lost++;
+      if (!onSkipped || !isDamage(error) || lost === samples.length) throw error;
+      onSkipped(sample, error);
+      index++;
+      continue;
+    }
+    for (const one of pictures(read)) {
+      if (pending.length === size || (pending.length && shape !== formatShape(one.shape))) yield taken();
       shape = formatShape(one.shape);
       pending.push(one);
+      indices.push(index++);
     }
   }
-  if (pending.length) yield joined(pending);
+  if (pending.length) yield taken();
 }
+
+/** What one picture's fault is, and not all the others'. */
+const isDamage = (error: unknown): error is ResidualError =>
+  error instanceof ResidualError && (error.code === 'IMAGE' || error.code === 'FILE');
 
 async function prepared(sample: Sample, { plan }: Model['record'], signal?: AbortSignal): Promise<Tensor> {
   if (isTensor(sample)) {

@@ -1,8 +1,7 @@
 import type { Executable } from '../engines/index.js';
-import type { Tensor } from '../tensor.js';
 import { softmax } from './classify.js';
 import type { Model } from './model.js';
-import { batches, type Sample } from './quantize-batches.js';
+import { type Batch, batches, type OnSkipped, type Sample } from './quantize-batches.js';
 
 /** How a model answers before and after. */
 export interface Agreement {
@@ -33,18 +32,19 @@ export async function agreement(
     readonly expected?: readonly number[] | undefined;
     readonly batch: number;
     readonly signal?: AbortSignal | undefined;
+    readonly onSkipped?: OnSkipped | undefined;
     readonly onPictures?: (count: number) => void;
   },
 ): Promise<Agreement> {
-  const { expected, batch, signal, onPictures } = options;
+  const { expected, batch, signal, onSkipped, onPictures } = options;
   const [{ name }] = before.graph.outputs;
   const isLogits = name !== 'probabilities';
   let [pictures, same, difference, rightBefore, rightAfter] = [0, 0, 0, 0, 0];
-  for await (const x of batches(samples, before, batch, signal)) {
+  for await (const { x, indices } of batches(samples, before, batch, { signal, onSkipped })) {
     const [a, b] = [(await before.run(x, [name], { signal }))[name], (await after.run(x, [name], { signal }))[name]];
-    const rows = x.shape[0];
+    const rows = indices.length;
     const classes = a.data.length / rows;
-    for (let row = 0; row < rows; row++) {
+    for (const [row, index] of indices.entries()) {
       const [p, q] = [a, b].map(({ data }) => {
         const values = data.subarray(row * classes, (row + 1) * classes);
         return isLogits ? softmax(values) : Float64Array.from(values);
@@ -52,8 +52,8 @@ export async function agreement(
       const [first, second] = [bestOf(p), bestOf(q)];
       difference += p.reduce((sum, value, i) => sum + Math.abs(value - q[i]), 0) / classes;
       if (first === second) same++;
-      if (first === expected?.[pictures + row]) rightBefore++;
-      if (second === expected?.[pictures + row]) rightAfter++;
+      if (first === expected?.[index]) rightBefore++;
+      if (second === expected?.[index]) rightAfter++;
     }
     pictures += rows;
     onPictures?.(rows);
@@ -73,11 +73,11 @@ export async function noiseOf(
   before: Executable,
   after: Executable,
   input: string,
-  all: AsyncIterable<Tensor>,
+  all: AsyncIterable<Batch>,
   signal?: AbortSignal,
 ): Promise<Map<string, { signal: number; noise: number }>> {
   const powers = new Map<string, { signal: number; noise: number }>();
-  for await (const x of all) {
+  for await (const { x } of all) {
     const [a, b] = [await before.run({ [input]: x }, { signal }), await after.run({ [input]: x }, { signal })];
     for (const [name, { data }] of Object.entries(a)) {
       const other = b[name].data;

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
@@ -8,6 +9,7 @@ import { type AnyTensor, sizeOf, type Tensor } from '../tensor.js';
 import { pythonJson, refusal, shared, temporaryFolder } from '../testing.js';
 import { recordKey, recordText } from '../weights/record.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
+import { classify } from './classify.js';
 import { convert } from './convert.js';
 import { exportOnnx } from './export.js';
 import { load } from './load.js';
@@ -54,6 +56,34 @@ describe('quantize', () => {
       expect(a.data).not.toEqual(b.data);
       await small.dispose();
     }
+  });
+
+  test('a picture that cannot be read is an error, or left out and told of once', async () => {
+    await using model = original();
+    const cat = await readFile(new URL('../../../cli/samples/cat.jpg', import.meta.url));
+    const [damaged, empty] = [cat.subarray(0, 200), Buffer.alloc(0)];
+    const all = [damaged, cat, empty, ...pictures];
+    expect(await refusal(quantize(model, all, { threads: 1 }))).toMatchObject({ code: 'IMAGE' });
+    const [{ index: best }] = await classify(model, cat);
+    const skipped: unknown[] = [];
+    const onSkipped = (picture: unknown, { code }: { code: string }) => skipped.push([picture, code]);
+    const judge = [damaged, pictures[0], empty, cat];
+    const { model: small, report } = await quantize(model, all, {
+      threads: 1,
+      onSkipped,
+      judge,
+      // Of the pictures that are left only the last has a class that any network can answer with.
+      expected: [0, -1, -1, -1, -1, 0, best],
+    });
+    expect(skipped).toEqual([
+      [damaged, 'IMAGE'],
+      [empty, 'IMAGE'],
+    ]);
+    expect(report).toMatchObject({ calibrated: 13, agreement: { pictures: 5, right: { before: 1 } } });
+    await small.dispose();
+    expect(await refusal(quantize(model, [damaged, empty], { threads: 1, onSkipped }))).toMatchObject({
+      code: 'IMAGE',
+    });
   });
 
   test('layers named as float keep their weights and take their input unrounded', async () => {
@@ -117,8 +147,13 @@ describe('quantize', () => {
     const { size } = await import('node:fs').then(({ statSync }) => statSync(at('small.residual')));
     expect(size).toBeLessThan(1.6 * bytes);
 
-    // Through other files: with the record 8 bits stay, without it the rounded weights do.
-    for (const to of ['again.residual', 'again.safetensors', 'plain.pth']) await convert(at('small.residual'), at(to));
+    // Through other files: with the record 8 bits stay; without it nobody would have names for the folded weights.
+    for (const to of ['again.residual', 'again.safetensors']) await convert(at('small.residual'), at(to));
+    for (const to of ['plain.pth', 'plain.h5'])
+      expect(await refusal(convert(at('small.residual'), at(to)))).toMatchObject({
+        code: 'ARGUMENT',
+        message: expect.stringContaining('has no place for scales of 8 bits'),
+      });
     await using again = await load(at('again.residual'), { threads: 1 });
     expect(again.record.quantisation).toEqual(small.record.quantisation);
     expect((await again.predict(pictures[0])).data).toEqual((await small.predict(pictures[0])).data);

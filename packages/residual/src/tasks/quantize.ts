@@ -6,7 +6,7 @@ import { foldBatchNorm, prune } from '../graph/passes.js';
 import type { Quantisation } from '../graph/quantisation.js';
 import { sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
 import { createModel, type EngineOptions, type Model } from './model.js';
-import { batches, isTensor, type Sample } from './quantize-batches.js';
+import { type Batch, batches, isTensor, type OnSkipped, type Sample } from './quantize-batches.js';
 import { type Agreement, agreement, decibels, type LayerLoss, noiseOf } from './quantize-judge.js';
 import { chooseScale, nothingSeen, type Observed, observe, type RangeMethod, rangeMethods } from './quantize-ranges.js';
 
@@ -19,6 +19,8 @@ export interface QuantizeOptions extends Omit<EngineOptions, 'precision'> {
   readonly judge?: readonly Sample[] | undefined;
   /** The class that each picture of `judge` shows: accuracy is then counted. */
   readonly expected?: readonly number[] | undefined;
+  /** Told of each picture that cannot be read, which is then left out; without it such a picture is an error. */
+  readonly onSkipped?: OnSkipped | undefined;
   readonly signal?: AbortSignal | undefined;
   /** The `warn` of the quantised model. */
   readonly warn?: ((text: string) => void) | undefined;
@@ -55,7 +57,7 @@ export async function quantize(
   pictures: readonly Sample[],
   options: QuantizeOptions = {},
 ): Promise<{ model: Model; report: QuantizeReport }> {
-  const { method = 'mse', judge = pictures, expected, signal, onProgress } = options;
+  const { method = 'mse', judge = pictures, expected, signal, onSkipped, onProgress } = options;
   const { engine, threads, device } = options;
   const on: EngineOptions = { engine, threads, device };
   check(model, pictures, options);
@@ -65,13 +67,21 @@ export async function quantize(
   const batch = batchFor(folded.graph, stored);
 
   const total = countOf(pictures);
+  // A picture is told of once, though it may be read thrice.
+  const lost = new Set<Sample>();
+  const skip = (picture: Sample, error: ResidualError) => {
+    if (!lost.has(picture)) onSkipped?.(picture, error);
+    lost.add(picture);
+  };
+  const reading = { signal, ...(onSkipped && { onSkipped: skip }) };
   const inside = withOutputs(folded.graph, stored);
   const before = await chooseEngine(engine).compile(inside, { weights: folded.weights, threads, device });
   try {
-    const seen = await calibrate(before, inside, stored, batches(pictures, model, batch, signal), {
+    const seen = await calibrate(before, inside, stored, batches(pictures, model, batch, reading), {
       signal,
       onPictures: (done) => onProgress?.('calibrate', done, total),
     });
+    const calibrated = pictures.filter((picture) => !lost.has(picture));
     const activations = Object.fromEntries(
       stored.map(({ name, dtype, like }) => [name, chooseScale(seen.get(like) as Observed, dtype, method)]),
     );
@@ -91,19 +101,19 @@ export async function quantize(
         before,
         small,
         stored,
-        batches(pictures.slice(0, judged), model, batch, signal),
+        batches(calibrated.slice(0, judged), model, batch, reading),
         on,
         signal,
       );
       let done = 0;
       const report: QuantizeReport = {
         method,
-        calibrated: total,
+        calibrated: countOf(calibrated),
         layers: { eightBits: layers.length, float: float.toSorted() },
         agreement: await agreement(model, small, judge, {
           expected,
           batch,
-          signal,
+          ...reading,
           onPictures(count) {
             done += count;
             onProgress?.('judge', done, countOf(judge));
@@ -188,14 +198,14 @@ async function calibrate(
   executable: Executable,
   graph: Graph,
   stored: readonly StoredValue[],
-  all: AsyncIterable<Tensor>,
+  all: AsyncIterable<Batch>,
   { signal, onPictures }: { signal: AbortSignal | undefined; onPictures(done: number): void },
 ): Promise<Map<number, Observed>> {
   const shapes = inferShapes(graph);
   const seen = new Map(stored.map(({ value }) => [value, nothingSeen(shapes[value][1])]));
   const [input] = graph.inputs;
   let done = 0;
-  for await (const x of all) {
+  for await (const { x } of all) {
     const results: Record<string, Tensor> = await executable.run({ [input.name]: x }, { signal });
     for (const { value, name } of stored)
       observe(seen.get(value) as Observed, value === input.value ? x : results[name]);
@@ -255,7 +265,7 @@ async function lossesOf(
   before: Executable,
   small: Model,
   stored: readonly StoredValue[],
-  all: AsyncIterable<Tensor>,
+  all: AsyncIterable<Batch>,
   { engine, threads, device }: EngineOptions,
   signal?: AbortSignal,
 ): Promise<LayerLoss[]> {
