@@ -18,6 +18,7 @@ const engines = {
   async onednn() {
     const { onednnTraining } = await import('../packages/residual/dist/engines/onednn/train.js');
     const { onednn } = await import('../packages/residual/dist/engines/onednn/session.js');
+    onednnTraining.begin();
     return { backend: onednnTraining, ...(await onednn.runtime()) };
   },
   async onnx() {
