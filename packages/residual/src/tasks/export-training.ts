@@ -46,6 +46,11 @@ export async function exportTrainingStep(
   path: string,
   { signal, onProgress, ...options }: TrainingStepOptions & Watched = {},
 ): Promise<Exported> {
+  if (model.record.quantisation)
+    throw new ResidualError(
+      'ARGUMENT',
+      `${model.graph.name} is quantised to 8 bits; write the step of the float model`,
+    );
   const onnx = trainingStepModel(model, options);
   for (const file of modelFiles(onnx, path).toReversed())
     await writeFileAtomic(file.path, watch(file.pieces, { signal, onProgress }));

@@ -21,7 +21,7 @@ export interface Batch {
  * Preprocessed pictures, up to `size` of one height and width at a time, in their order; the next are decoded while the
  * caller works. Of a tensor's N each is a picture.
  * @param onSkipped told of each picture that cannot be read, which is then left out; without it that is thrown.
- * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED; what the last picture threw when none is left.
+ * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED.
  */
 export async function* batches(
   samples: readonly Sample[],
@@ -34,7 +34,7 @@ export async function* batches(
   const indices: number[] = [];
   const taken = (): Batch => ({ x: joined(pending.splice(0)), indices: indices.splice(0) });
   let shape = '';
-  let [index, lost] = [0, 0];
+  let index = 0;
   for (const [i, sample] of samples.entries()) {
     if (signal?.aborted) throw aborted();
     for (const next of samples.slice(i + ahead.length, i + size)) {
@@ -46,8 +46,7 @@ export async function* batches(
     try {
       read = await (ahead.shift() as Promise<Tensor>);
     } catch (error) {
-      lost++;
-      if (!onSkipped || !isDamage(error) || lost === samples.length) throw error;
+      if (!onSkipped || !isDamage(error)) throw error;
       onSkipped(sample, error);
       index++;
       continue;

@@ -1,4 +1,5 @@
 import type { Executable } from '../engines/index.js';
+import { ResidualError } from '../errors.js';
 import { softmax } from './classify.js';
 import type { Model } from './model.js';
 import { type Batch, batches, type OnSkipped, type Sample } from './quantize-batches.js';
@@ -23,7 +24,10 @@ export interface LayerLoss {
   readonly lost: number;
 }
 
-/** Runs both models on the same pictures. `expected`: the class of each. */
+/**
+ * Runs both models on the same pictures. `expected`: the class of each.
+ * @throws NUMERICS when an answer is not finite; what reading pictures and the engine throw.
+ */
 export async function agreement(
   before: Model,
   after: Model,
@@ -58,6 +62,11 @@ export async function agreement(
     pictures += rows;
     onPictures?.(rows);
   }
+  if (!Number.isFinite(difference))
+    throw new ResidualError(
+      'NUMERICS',
+      `${before.name}: answers are not finite numbers on the pictures to compare on; they are damaged`,
+    );
   return {
     pictures,
     top1: same / pictures,

@@ -83,7 +83,16 @@ describe('quantize', () => {
     await small.dispose();
     expect(await refusal(quantize(model, [damaged, empty], { threads: 1, onSkipped }))).toMatchObject({
       code: 'IMAGE',
+      message: expect.stringContaining('none of the pictures'),
     });
+    // Nothing to compare on is left: the calibration's pictures are compared on.
+    const other = await quantize(model, pictures, { threads: 1, onSkipped, judge: [damaged], expected: [2] });
+    expect(other.report.agreement).toMatchObject({ pictures: 12 });
+    expect(other.report.agreement).not.toHaveProperty('right');
+    await other.model.dispose();
+    // NaN is no answer, and not the same as another one.
+    const nan = { ...pictures[0], data: pictures[0].data.map(() => Number.NaN) };
+    expect(await refusal(quantize(model, pictures, { threads: 1, judge: [nan] }))).toMatchObject({ code: 'NUMERICS' });
   });
 
   test('layers named as float keep their weights and take their input unrounded', async () => {

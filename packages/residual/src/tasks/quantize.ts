@@ -19,7 +19,10 @@ export interface QuantizeOptions extends Omit<EngineOptions, 'precision'> {
   readonly judge?: readonly Sample[] | undefined;
   /** The class that each picture of `judge` shows: accuracy is then counted. */
   readonly expected?: readonly number[] | undefined;
-  /** Told of each picture that cannot be read, which is then left out; without it such a picture is an error. */
+  /**
+   * Told of each picture that cannot be read, which is then left out; without it such a picture is an error. Where none of
+   * `judge` is left, both networks are compared on the pictures of the calibration.
+   */
   readonly onSkipped?: OnSkipped | undefined;
   readonly signal?: AbortSignal | undefined;
   /** The `warn` of the quantised model. */
@@ -105,20 +108,24 @@ export async function quantize(
         on,
         signal,
       );
-      let done = 0;
-      const report: QuantizeReport = {
-        method,
-        calibrated: countOf(calibrated),
-        layers: { eightBits: layers.length, float: float.toSorted() },
-        agreement: await agreement(model, small, judge, {
-          expected,
+      const compare = (samples: readonly Sample[], classes?: readonly number[]) => {
+        let done = 0;
+        return agreement(model, small, samples, {
+          expected: classes,
           batch,
           ...reading,
           onPictures(count) {
             done += count;
-            onProgress?.('judge', done, countOf(judge));
+            onProgress?.('judge', done, countOf(samples));
           },
-        }),
+        });
+      };
+      const found = await compare(judge, expected);
+      const report: QuantizeReport = {
+        method,
+        calibrated: countOf(calibrated),
+        layers: { eightBits: layers.length, float: float.toSorted() },
+        agreement: found.pictures > 0 ? found : await compare(calibrated),
         losses,
       };
       return { model: small, report };
@@ -212,6 +219,8 @@ async function calibrate(
     done += x.shape[0];
     onPictures(done);
   }
+  if (done === 0)
+    throw new ResidualError('IMAGE', `${graph.name}: none of the pictures to calibrate with can be read; pass others`);
   for (const { value, name } of stored) {
     const { sums } = seen.get(value) as Observed;
     if (!sums.every(Number.isFinite))

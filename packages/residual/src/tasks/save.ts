@@ -41,7 +41,7 @@ export function savedFormat(path: string): SavedFormat {
   if (format === 'residual' || format === 'safetensors' || format === 'onnx') return format;
   throw new ResidualError(
     'ARGUMENT',
-    `${path}: a ${containers[format].endings[0]} file has no place for network, preprocessing and classes, which save keeps; save the model as .residual and write this file from it with convert`,
+    `${path}: a ${containers[format].endings[0]} file has no place for network, preprocessing and classes, which save keeps; save the model as .residual; a float model’s weights alone are then written from it with convert`,
     { file: path, format },
   );
 }
