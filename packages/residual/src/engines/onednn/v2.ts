@@ -76,7 +76,9 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: false,
     sidePadding8: true,
     narrowSteps: true,
-    emptyWindows: true,
+    emptyColumns: true,
+    // 2.6.3 leaves the sum out for them, or ends the process.
+    emptyRowsInSums: false,
     gaplessCopy: undefined,
     tags: {
       any: 1,
