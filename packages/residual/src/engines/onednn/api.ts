@@ -136,13 +136,16 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
   function isWrong(op: Convolution): boolean {
     const { src, weights, dst, stride, padding, postOps = [] } = op;
     const isGrouped = weights.shape.length > src.shape.length;
+    const isSigned = src.dtype === 's8';
+    const isEightByEight = dst.shape[1] === 8 && sizeOf(weights.shape) === 64;
     const isPaddedAside = padding[0] + padding[2] === 0 && padding[1] + padding[3] > 0;
     const readsOneChannel = weights.shape.at(-3) === 1;
     const isNarrow = readsOneChannel && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
     const isSum = postOps.some((post) => post.op === 'sum');
     return (
       misread(op) ||
-      (!version.sidePadding8 && src.dtype === 's8' && isGrouped && isPaddedAside) ||
+      (!version.sidePadding8 && isSigned && isGrouped && isPaddedAside) ||
+      (!version.eightByEight8 && isSigned && isGrouped && isEightByEight) ||
       (!version.narrowSteps && isNarrow) ||
       (!version.emptyColumns && hasEmptyWindow(op, 1)) ||
       (!version.emptyRowsInSums && isSum && hasEmptyWindow(op, 0))

@@ -337,6 +337,17 @@ withLibrary('convolutions in 8 bits', () => {
     else expect(worst(once())).toBeLessThan(0.51 / 16);
   });
 
+  test('groups of signed numbers, eight results of eight numbers each: in version 3', () => {
+    const flat: Case = { src: [2, 64, 3, 4], out: 8, kernel: [1, 1], groups: 8 };
+    const wide: Case = { src: [2, 4, 7, 6], out: 8, kernel: [2, 4], dilation: [2, 1], groups: 4 };
+    for (const of of [flat, wide]) {
+      const once = () => compute8(of, { src: 's8', dst: 's8' }, []);
+      if (dnnl.major === 2) expect(once).toThrow('no implementation');
+      else expect(worst(once())).toBeLessThan(0.51 / 16);
+      expect(worst(compute8(of, { src: 'u8', dst: 's8' }, []))).toBeLessThan(0.51 / 16);
+    }
+  });
+
   test('a sum with what is there, of its own type and scale', () => {
     for (const dtype of ['s8', 'u8'] as const) {
       const result = compute8(cases['one by one'], { src: 'u8', dst: 'u8' }, [{ op: 'sum', dtype }, relu]);

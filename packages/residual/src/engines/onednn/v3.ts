@@ -67,6 +67,7 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: true,
     // 3.7.2 leaves the correction for signed sources out of the padded columns.
     sidePadding8: false,
+    eightByEight8: true,
     // 3.7.2 and 3.12.1 leave rows of the result as they find them.
     narrowSteps: false,
     // 3.7.2 and 3.12.1 end the process there, where there is a bias.

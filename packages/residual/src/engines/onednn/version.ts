@@ -56,6 +56,8 @@ export interface Version {
   readonly perPicturePostOps: boolean;
   /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
   readonly sidePadding8: boolean;
+  /** Eight results of eight numbers each, in groups, may be computed of `s8`. */
+  readonly eightByEight8: boolean;
   /** One channel (of each group) may be read with steps to the right, but not down, by windows of which one fits side by side. */
   readonly narrowSteps: boolean;
   /** The columns of a window may all lie in the zeros left and right of a picture. */
