@@ -1,6 +1,6 @@
 import type { Make } from './api.js';
 import type { MadeAttributes } from './attributes.js';
-import { geometry, numbers, window } from './calls.js';
+import { geometry, numbers, poolsPixels, window } from './calls.js';
 import { argument, type DataType, type Desc, type Layout } from './dnnl.js';
 import type { TrainingOps } from './dnnl-training.js';
 import type { Md, Version, VersionTraining } from './version.js';
@@ -87,11 +87,17 @@ export function trainingApi({ make, attributes, describe, md, version, normalise
       );
     },
     poolingTraining: ({ src, dst, ...op }) =>
-      make({ src, dst }, attributes(), (attr) => version.pooling(attr, { ...window(op), src: md(src), dst: md(dst) })),
+      poolsPixels(op)
+        ? make({ src, dst }, attributes(), (attr) =>
+            version.pooling(attr, { ...window(op), src: md(src), dst: md(dst) }),
+          )
+        : undefined,
     poolingBackward: ({ diffSrc, diffDst, ...op }) =>
-      make({ diffSrc, diffDst }, attributes(), (attr) =>
-        version.poolingBackward(attr, { ...window(op), diffSrc: md(diffSrc), diffDst: md(diffDst) }),
-      ),
+      poolsPixels(op)
+        ? make({ diffSrc, diffDst }, attributes(), (attr) =>
+            version.poolingBackward(attr, { ...window(op), diffSrc: md(diffSrc), diffDst: md(diffDst) }),
+          )
+        : undefined,
     eltwiseBackward: ({ dst, diffSrc, diffDst, kind }) =>
       make({ dst, diffSrc, diffDst }, attributes(), (attr) =>
         version.eltwiseBackward(attr, kind, md(dst), md(diffSrc), md(diffDst)),

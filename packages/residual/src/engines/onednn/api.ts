@@ -2,7 +2,7 @@ import { ResidualError } from '../../errors.js';
 import { formatShape, type Shape, sizeOf } from '../../tensor.js';
 import { trainingApi } from './api-training.js';
 import { attributesOf, type Context, type MadeAttributes } from './attributes.js';
-import { bytesOf, type Calls, check, geometry, implemented, numbers, window } from './calls.js';
+import { bytesOf, type Calls, check, geometry, implemented, numbers, poolsPixels, window } from './calls.js';
 import type { Argument, Attributes, Convolution, DataType, Desc, Dnnl, Layout, Primitive, Ready } from './dnnl.js';
 import type { Native } from './native.js';
 import type { Described, Made, MaybeHandle, Md, Tag, Version } from './version.js';
@@ -133,17 +133,22 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     postOps.some((post) => 'by' in post && post.by.shape[0] > 1 && sizeOf(post.by.shape) < sizeOf(dst.shape));
 
   /** Whether it is a convolution that the library computes wrongly. */
-  function isWrong({ src, weights, dst, stride, dilation, padding, ...op }: Convolution): boolean {
+  function isWrong(op: Convolution): boolean {
+    const { src, weights, dst, stride, padding, postOps = [] } = op;
     const isGrouped = weights.shape.length > src.shape.length;
+    const isSigned = src.dtype === 's8';
+    const isEightByEight = dst.shape[1] === 8 && sizeOf(weights.shape) === 64;
     const isPaddedAside = padding[0] + padding[2] === 0 && padding[1] + padding[3] > 0;
-    const isNarrow = src.shape[1] === 1 && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
-    const window = dilation[1] * ((weights.shape.at(-1) as number) - 1) + 1;
-    const hasEmptyWindows = Math.max(padding[1], padding[3]) >= window;
+    const readsOneChannel = weights.shape.at(-3) === 1;
+    const isNarrow = readsOneChannel && dst.shape[3] === 1 && stride[0] === 1 && stride[1] > 1;
+    const isSum = postOps.some((post) => post.op === 'sum');
     return (
-      misread({ ...op, dst }) ||
-      (!version.sidePadding8 && src.dtype === 's8' && isGrouped && isPaddedAside) ||
+      misread(op) ||
+      (!version.sidePadding8 && isSigned && isGrouped && isPaddedAside) ||
+      (!version.eightByEight8 && isSigned && isGrouped && isEightByEight) ||
       (!version.narrowSteps && isNarrow) ||
-      (!version.emptyWindows && hasEmptyWindows)
+      (!version.emptyColumns && hasEmptyWindow(op, 1)) ||
+      (!version.emptyRowsInSums && isSum && hasEmptyWindow(op, 0))
     );
   }
 
@@ -197,7 +202,11 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
             version.innerProduct(attr, md(op.src), md(op.weights), op.bias ? md(op.bias) : null, md(op.dst)),
           ),
     pooling: ({ src, dst, ...op }) =>
-      make({ src, dst }, attributes(), (attr) => version.pooling(attr, { ...window(op), src: md(src), dst: md(dst) })),
+      poolsPixels(op)
+        ? make({ src, dst }, attributes(), (attr) =>
+            version.pooling(attr, { ...window(op), src: md(src), dst: md(dst) }),
+          )
+        : undefined,
     batchNorm({ src, dst, epsilon, relu }) {
       const { scale, shift, relu: fused } = version.normalise;
       const flags = numbers.useGlobalStatistics | scale | shift | (relu ? fused : 0);
@@ -245,4 +254,14 @@ export function makeApi(native: Native, calls: Calls, version: Version, options:
     },
     wait: () => check(calls.wait(calls.stream), 'dnnl_stream_wait'),
   };
+}
+
+/** Whether some window of a convolution reads nothing but zeros around the picture, along one axis: 0 is down. */
+function hasEmptyWindow({ src, weights, dst, stride, dilation, padding }: Convolution, axis: 0 | 1): boolean {
+  const [size, taps, windows] = [src, weights, dst].map(({ shape }) => shape.at(axis - 2) as number);
+  const reads = (window: number): boolean =>
+    Array.from({ length: taps }, (_, tap) => window * stride[axis] - padding[axis] + tap * dilation[axis]).some(
+      (at) => at >= 0 && at < size,
+    );
+  return !Array.from({ length: windows }, (_, window) => reads(window)).every(Boolean);
 }

@@ -166,6 +166,10 @@ export function window({ kind, kernel, stride, padding }: Omit<Pooling, 'src' | 
   };
 }
 
+/** Whether every window holds what is pooled: the library has no mean of nothing, and a maximum that is a number. */
+export const poolsPixels = ({ kind, kernel, padding }: Pick<Pooling, 'kind' | 'kernel' | 'padding'>): boolean =>
+  kind === 'mean with padding' || padding.every((zeros, side) => zeros < kernel[side % 2]);
+
 /** Makes an op's descriptor from the forward op's, which it needs beside its own operands. */
 export function hinted(
   { pdDestroy }: Calls,

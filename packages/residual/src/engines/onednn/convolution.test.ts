@@ -180,14 +180,40 @@ withLibrary('convolutions', () => {
   });
 
   test('one channel, steps to the right only, one window wide: in version 2', () => {
-    const of: Case = { src: [2, 1, 5, 4], out: 16, kernel: [1, 3], stride: [1, 2], padding: [0, 0, 0, 0] };
-    const once = () => compute(of, 'f32', 'channelsLast');
-    if (dnnl.major === 3) expect(once).toThrow('no implementation');
-    else expect(relativeError(once().got, once().expected)).toBeLessThan(bound.f32);
+    const one: Case = { src: [2, 1, 5, 4], out: 16, kernel: [1, 3], stride: [1, 2], padding: [0, 0, 0, 0] };
+    const ofEachGroup: Case = { src: [3, 16, 5, 3], out: 32, kernel: [3, 3], stride: [1, 2], groups: 16 };
+    for (const of of [one, ofEachGroup])
+      for (const dtype of ['f32', 'bf16'] as const) {
+        const once = () => compute(of, dtype, 'channelsLast');
+        if (dnnl.major === 3) expect(once).toThrow('no implementation');
+        else expect(relativeError(once().got, once().expected)).toBeLessThan(bound[dtype]);
+      }
   });
 
-  test('windows in nothing but zeros: in version 2', () => {
-    const of: Case = {
+  test('rows of a window in nothing but zeros, added to what is there: in version 3', () => {
+    const above: Case = { src: [2, 24, 3, 4], out: 16, kernel: [1, 2], padding: [1, 0, 0, 0] };
+    const around: Case = { src: [2, 2, 1, 6], out: 2, kernel: [2, 1], dilation: [2, 1], padding: [1, 0, 1, 0] };
+    for (const of of [above, around])
+      for (const layout of ['channelsLast', 'plain'] as const) {
+        const before = numbersOf(prepare(of, 'f32').dst, 4);
+        const once = () => compute(of, 'f32', layout, { before, postOps: [{ op: 'sum' }] });
+        if (dnnl.major === 2) expect(once).toThrow('no implementation');
+        else {
+          const { got, expected } = once();
+          expect(
+            relativeError(
+              got,
+              expected.map((v, i) => v + before[i]),
+            ),
+          ).toBeLessThan(bound.f32);
+        }
+        const alone = compute(of, 'f32', layout);
+        expect(relativeError(alone.got, alone.expected)).toBeLessThan(bound.f32);
+      }
+  });
+
+  test('columns of a window in nothing but zeros: in version 2', () => {
+    const beside: Case = {
       src: [2, 2, 8, 1],
       out: 2,
       kernel: [3, 1],
@@ -195,9 +221,12 @@ withLibrary('convolutions', () => {
       dilation: [2, 2],
       padding: [0, 1, 2, 1],
     };
-    const once = () => compute(of, 'f32', 'channelsLast');
-    if (dnnl.major === 3) expect(once).toThrow('no implementation');
-    else expect(relativeError(once().got, once().expected)).toBeLessThan(bound.f32);
+    const around: Case = { src: [2, 2, 8, 1], out: 2, kernel: [1, 2], dilation: [1, 2], padding: [0, 1, 0, 1] };
+    for (const of of [beside, around]) {
+      const once = () => compute(of, 'f32', 'channelsLast');
+      if (dnnl.major === 3) expect(once).toThrow('no implementation');
+      else expect(relativeError(once().got, once().expected)).toBeLessThan(bound.f32);
+    }
   });
 
   test('fast arithmetic in f32 only where it is asked for: nothing changes in version 2', () => {
@@ -306,6 +335,17 @@ withLibrary('convolutions in 8 bits', () => {
     const once = () => compute8(of, { src: 's8', dst: 's8' }, []);
     if (dnnl.major === 3) expect(once).toThrow('no implementation');
     else expect(worst(once())).toBeLessThan(0.51 / 16);
+  });
+
+  test('groups of signed numbers, eight results of eight numbers each: in version 3', () => {
+    const flat: Case = { src: [2, 64, 3, 4], out: 8, kernel: [1, 1], groups: 8 };
+    const wide: Case = { src: [2, 4, 7, 6], out: 8, kernel: [2, 4], dilation: [2, 1], groups: 4 };
+    for (const of of [flat, wide]) {
+      const once = () => compute8(of, { src: 's8', dst: 's8' }, []);
+      if (dnnl.major === 2) expect(once).toThrow('no implementation');
+      else expect(worst(once())).toBeLessThan(0.51 / 16);
+      expect(worst(compute8(of, { src: 'u8', dst: 's8' }, []))).toBeLessThan(0.51 / 16);
+    }
   });
 
   test('a sum with what is there, of its own type and scale', () => {

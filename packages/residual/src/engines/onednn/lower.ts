@@ -330,23 +330,24 @@ function binary(site: Site, kind: 'add' | 'mul'): boolean {
   // The larger operand first; a gate [N, C, 1, 1] is the other.
   const swapped = sizeOf(shapes[0]) < sizeOf(shapes[1]);
   const [big, small] = swapped ? [1, 0] : [0, 1];
-  const layout = pictureLayout(site, big);
-  const a = draft.find(node.inputs[big], { layout, dtype: draft.dtype });
-  const b = draft.find(node.inputs[small], { layout, dtype: draft.dtype });
+  const wish = { layout: pictureLayout(site, big), dtype: draft.dtype };
+  const [a, b] = [big, small].map((i) => draft.find(node.inputs[i], wish));
+  const added = residual === undefined ? undefined : draft.find(residual, wish);
+  // An operand that is added once more is not written over meanwhile: 2.6.3 would add what it has just written.
+  const again = added && [a, b].some(({ piece }) => piece === added.piece) ? added : undefined;
   const to =
-    residual === undefined
-      ? draft.fresh(shape, layout, draft.dtype)
-      : draft.overwritable(residual, { layout, dtype: draft.dtype }, index);
-  const postOps: PostOp[] = [
-    ...(residual === undefined ? [] : [{ op: 'sum' } as const]),
-    ...(relu ? [{ op: 'relu' } as const] : []),
-  ];
+    residual === undefined || again
+      ? draft.fresh(shape, wish.layout, wish.dtype)
+      : draft.overwritable(residual, wish, index);
+  const sum = again ? ({ op: 'add', by: again.desc } as const) : ({ op: 'sum' } as const);
+  const postOps: PostOp[] = [...(residual === undefined ? [] : [sum]), ...(relu ? [{ op: 'relu' } as const] : [])];
   const primitive = draft.dnnl.binary({ src: a.desc, src1: b.desc, dst: to.desc, kind, postOps });
   if (primitive === undefined) return false;
   draft.emit('other', step.name, primitive, [
     [argument.src, a],
     [argument.src1, b],
     [argument.dst, to],
+    ...(again ? [[draft.dnnl.postOpArgument(0), again] as const] : []),
   ]);
   draft.settle(step.output, to);
   return true;

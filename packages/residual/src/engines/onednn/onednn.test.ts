@@ -11,7 +11,7 @@ import { checkGraph, difference, selfCheck } from '../check.js';
 import { engines } from '../index.js';
 import { randomLayer, randomNetwork } from '../random.test.graphs.js';
 import { reference } from '../reference/run.js';
-import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
+import { noise, noiseTensor, noiseWeights, type Sketch, sketch } from '../sketch.js';
 import { candidatesOf, compilePlan, kindOf } from './compile.js';
 import { direct, type Job, makeConvolution, type Variant, ways } from './convolve.js';
 import type { Attributes } from './dnnl.js';
@@ -201,6 +201,54 @@ test.each([true, false])(
     await agree({ deterministic })({ graph, image: noiseTensor([1, 16, 12, 12], noise(1)) }, 1);
   },
 );
+
+const same = { kernel: [3, 3], stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1 } as const;
+const sums = {
+  'r·g + r': (net, r, gate) => net.add('add', [net.add('mul', [r, gate], {}), r], {}),
+  'g·r + r': (net, r, gate) => net.add('add', [net.add('mul', [gate, r], {}), r], {}),
+  'r·r + r': (net, r) => net.add('add', [net.add('mul', [r, r], {}), r], {}),
+  '(r + p) + r': (net, r, _, p) => net.add('add', [net.add('add', [r, p], {}), r], {}),
+  '(p + r) + r': (net, r, _, p) => net.add('add', [net.add('add', [p, r], {}), r], {}),
+  'r + p·r, ReLU': (net, r, _, p) => net.add('relu', [net.add('add', [r, net.add('mul', [p, r], {})], {})], {}),
+} satisfies Record<string, (net: Sketch, r: number, gate: number, p: number) => number>;
+
+describe.each(Object.entries(sums))('%s: an operand is added once more', (_, sum) => {
+  // 16 fill a block of channels, the others do not; 24 fill blocks of processors without AVX-512.
+  test.each([7, 12, 16, 24])('%i channels', async (channels) => {
+    for (const options of [{ way: 'blocked' }, { deterministic: true }]) {
+      const net = sketch('twice', [2, 3, 9, 7]);
+      const r = net.add('relu', [net.add('conv2d', [net.image], same, [[channels, 3, 3, 3]])], {});
+      const gate = net.add('sigmoid', [net.add('globalAvgPool', [r], { keepDims: true })], {});
+      const p = net.add('maxPool', [r], { kernel: [3, 3], stride: [1, 1], padding: [1, 1, 1, 1] });
+      const graph = net.finish({ out: sum(net, r, gate, p) });
+      await agree(options)({ graph, image: noiseTensor([2, 3, 9, 7], noise(1)) }, 1);
+    }
+  });
+});
+
+describe('windows in nothing but zeros', () => {
+  test.each([{ deterministic: true }, { way: 'blocked' }])('a convolution, added to a picture, %o', async (options) => {
+    const around = { kernel: [2, 2], stride: [1, 1], padding: [1, 1, 1, 1], dilation: [2, 2], groups: 1 } as const;
+    for (const channels of [2, 16]) {
+      const net = sketch('one row', [2, channels, 1, 6]);
+      const conv = net.add('conv2d', [net.image], around, [[channels, channels, 2, 2], [channels]]);
+      const graph = net.finish({ out: net.add('add', [conv, net.image], {}) });
+      await agree(options)({ graph, image: noiseTensor([2, channels, 1, 6], noise(1)) }, 1);
+    }
+  });
+
+  test('pooling', async () => {
+    const net = sketch('pools', [1, 2, 4, 5]);
+    const window = { kernel: [2, 1], stride: [1, 1], padding: [2, 1, 2, 0] } as const;
+    const graph = net.finish({
+      most: net.add('maxPool', [net.image], window),
+      mean: net.add('avgPool', [net.image], { ...window, countPadding: false }),
+      counted: net.add('avgPool', [net.image], { ...window, countPadding: true }),
+    });
+    const network = { graph, image: noiseTensor([1, 2, 4, 5], noise(1)) };
+    expect(await run(onednn, network, 1)).toEqual(await run(reference, network, 1));
+  });
+});
 
 test('a BatchNorm that lets values overflow is refused: ReLU would make an answer of them', async () => {
   const { image, add, finish } = sketch('overflowing', [1, 3, 8, 8]);

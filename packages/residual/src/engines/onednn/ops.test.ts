@@ -143,6 +143,21 @@ withLibrary('pooling', () => {
       });
 });
 
+withLibrary('pooling of nothing', () => {
+  test('a window in nothing but the padding is refused', () => {
+    const [src, dst] = [
+      [2, 16, 4, 4],
+      [2, 16, 7, 4],
+    ].map((shape) => dnnl.describe(shape, 'f32', 'channelsLast'));
+    for (const kind of ['max', 'mean'] as const) {
+      const op = { src, dst, kind, kernel: [2, 1], stride: [1, 1], padding: [2, 0, 2, 0] } as const;
+      expect(dnnl.pooling(op)).toBeUndefined();
+      expect(dnnl.poolingTraining(op)).toBeUndefined();
+      expect(dnnl.poolingBackward({ ...op, diffSrc: src, diffDst: dst })).toBeUndefined();
+    }
+  });
+});
+
 withLibrary('element by element', () => {
   const shape = [2, 16, 5, 6];
 

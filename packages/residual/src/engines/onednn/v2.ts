@@ -75,8 +75,12 @@ export function version2(library: Library, native: Native, calls: Calls): Versio
     // 2.6.3 takes the first picture's for all of them in its convolutions by matrix products, channels-last.
     perPicturePostOps: false,
     sidePadding8: true,
+    // 2.6.3 leaves the correction for signed sources out when it lays such weights out.
+    eightByEight8: false,
     narrowSteps: true,
-    emptyWindows: true,
+    emptyColumns: true,
+    // 2.6.3 leaves the sum out for them, or ends the process.
+    emptyRowsInSums: false,
     gaplessCopy: undefined,
     tags: {
       any: 1,

@@ -67,10 +67,12 @@ export function version3(library: Library, native: Native, calls: Calls): Versio
     perPicturePostOps: true,
     // 3.7.2 leaves the correction for signed sources out of the padded columns.
     sidePadding8: false,
+    eightByEight8: true,
     // 3.7.2 and 3.12.1 leave rows of the result as they find them.
     narrowSteps: false,
     // 3.7.2 and 3.12.1 end the process there, where there is a bias.
-    emptyWindows: false,
+    emptyColumns: false,
+    emptyRowsInSums: true,
     // 3.7.2 copies parts that have the same strides as if all between their numbers were theirs; 3.12.1 no longer does.
     gaplessCopy: 'jit_direct_copy:uni',
     tags: {

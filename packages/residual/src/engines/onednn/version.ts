@@ -56,10 +56,14 @@ export interface Version {
   readonly perPicturePostOps: boolean;
   /** Grouped convolutions of `s8` may be padded left or right where nothing is added above and below. */
   readonly sidePadding8: boolean;
-  /** One channel may be read with steps to the right, but not down, by windows of which one fits side by side. */
+  /** Eight results of eight numbers each, in groups, may be computed of `s8`. */
+  readonly eightByEight8: boolean;
+  /** One channel (of each group) may be read with steps to the right, but not down, by windows of which one fits side by side. */
   readonly narrowSteps: boolean;
-  /** Windows may lie wholly in the zeros left or right of a picture. */
-  readonly emptyWindows: boolean;
+  /** The columns of a window may all lie in the zeros left and right of a picture. */
+  readonly emptyColumns: boolean;
+  /** The rows of a window may all lie in the zeros above and below, where the result is added to what is there. */
+  readonly emptyRowsInSums: boolean;
   /** A kernel for reorders that takes every tensor for one without gaps. */
   readonly gaplessCopy: string | undefined;
   readonly tags: Readonly<Record<Tag, number>>;
