@@ -80,3 +80,74 @@ export async function bars(rows, title) {
   view.finalize();
   return svg;
 }
+
+/**
+ * An SVG of lines through rows `{ x, y, series, dash }`: a colour for each series, dashes where `dash` is not the first of
+ * its values.
+ */
+export async function lines(rows, { title, x, y, log = false }) {
+  const series = [...new Set(rows.map((row) => row.series))];
+  const dashes = [...new Set(rows.map(({ dash }) => dash))];
+  const view = new View(
+    parse({
+      $schema: 'https://vega.github.io/schema/vega/v6.json',
+      width: 520,
+      height: 300,
+      padding: 8,
+      background: 'white',
+      title: { text: title, anchor: 'start' },
+      data: [{ name: 'rows', values: rows }],
+      scales: [
+        { name: 'x', type: 'linear', domain: { data: 'rows', field: 'x' }, range: 'width', nice: true },
+        {
+          name: 'y',
+          type: log ? 'log' : 'linear',
+          domain: { data: 'rows', field: 'y' },
+          range: 'height',
+          nice: true,
+          zero: !log,
+        },
+        {
+          name: 'colour',
+          type: 'ordinal',
+          domain: series,
+          range: ['#4c78a8', '#f58518', '#54a24b', '#b279a2', '#e45756', '#72b7b2', '#9d755d', '#bab0ac'],
+        },
+        { name: 'dash', type: 'ordinal', domain: dashes, range: [[], [5, 4], [2, 2]] },
+      ],
+      axes: [
+        { orient: 'bottom', scale: 'x', title: x },
+        { orient: 'left', scale: 'y', title: y, grid: true, ...(log ? { format: '.0e', tickCount: 6 } : {}) },
+      ],
+      legends: [
+        { stroke: 'colour', symbolType: 'stroke', orient: 'right' },
+        ...(dashes.length > 1 ? [{ strokeDash: 'dash', symbolType: 'stroke', orient: 'right' }] : []),
+      ],
+      marks: [
+        {
+          type: 'group',
+          from: { facet: { name: 'line', data: 'rows', groupby: ['series', 'dash'] } },
+          marks: [
+            {
+              type: 'line',
+              from: { data: 'line' },
+              encode: {
+                enter: {
+                  x: { scale: 'x', field: 'x' },
+                  y: { scale: 'y', field: 'y' },
+                  stroke: { scale: 'colour', field: 'series' },
+                  strokeDash: { scale: 'dash', field: 'dash' },
+                  strokeWidth: { value: 1.5 },
+                },
+              },
+            },
+          ],
+        },
+      ],
+    }),
+    { renderer: 'none' },
+  );
+  const svg = await view.toSVG();
+  view.finalize();
+  return svg;
+}
