@@ -2,14 +2,14 @@ import { ResidualError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import type { Folding } from '../../graph/passes.js';
 import type { Quantisation } from '../../graph/quantisation.js';
-import { type Shape, sizeOf, type Tensor } from '../../tensor.js';
+import { magnitudesOf, type Shape, sizeOf, type Tensor } from '../../tensor.js';
 import type { Step } from './fuse.js';
 
 /**
  * What no value may pass. A tenth of a billionth of what f32 holds: the rest is for what kernels have on the way, sums
  * of a whole picture for its mean and Winograd's transforms (below 3,000 times the values for tiles of 4×4).
  */
-export const largestSafe = 2 ** 100;
+const largestSafe = 2 ** 100;
 
 /** What values are taken to stay below when it is settled which are to be looked at; larger ones only cost time. */
 const ordinary = 2 ** 10;
@@ -63,7 +63,7 @@ export function guardOf(folding: Folding, steps: readonly Step[], quantisation?:
   const limits = steps.map(({ node, output }): Limit | undefined => {
     const [first, ...rest] = node.inputs.map((value) => parameters.get(value) ?? '').slice(1);
     if (node.op === 'batchNorm') {
-      const [beta, mean] = rest.map((name) => most(name));
+      const [beta, mean] = rest.slice(0, 2).map((name) => most(name));
       const roots = tensorOf(rest[2]).data.map((x) => Math.sqrt(x + node.attributes.epsilon));
       checked(largestOf(roots), rest[2]);
       const gain = checked(largestOf(tensorOf(first).data.map((x, c) => x / roots[c])), first);
@@ -100,20 +100,19 @@ function boundOf({ node, residual }: Step, limit: Limit | undefined, of: (value:
 }
 
 /**
- * The largest bound of any value, given the largest magnitudes of the inputs and of whichever values were looked at.
- * While it is safe, all values are numbers: the first that were none would have come of numbers too large.
+ * Bounds of all values, given the largest magnitudes of the inputs and of whichever values were looked at. While they
+ * are safe, all values are numbers: the first that were none would have come of numbers too large.
  */
-export function largestBound({ steps, limits }: Guard, seen: ReadonlyMap<number, number>): number {
+export function boundsOf({ steps, limits }: Guard, seen: ReadonlyMap<number, number>): ReadonlyMap<number, number> {
   const bounds = new Map(seen);
-  const of = (value: number): number => bounds.get(value) ?? Number.NaN;
-  let largest = Math.max(0, ...seen.values());
-  steps.forEach((step, i) => {
-    const bound = boundOf(step, limits[i], of);
-    largest = Math.max(largest, bound);
-    if (!seen.has(step.output)) bounds.set(step.output, bound);
-  });
-  return largest;
+  const of = (value: number): number => seen.get(value) ?? bounds.get(value) ?? Number.NaN;
+  steps.forEach((step, i) => void bounds.set(step.output, boundOf(step, limits[i], of)));
+  return bounds;
 }
+
+/** Whether no value can have overflown. */
+export const isSafe = (guard: Guard, seen: ReadonlyMap<number, number>): boolean =>
+  Array.from(boundsOf(guard, seen).values()).every((bound) => bound <= largestSafe);
 
 /** Steps back from an unsafe one among which a value to look at is searched, and steps on that are to profit by it. */
 const [back, ahead] = [64, 8];
@@ -151,9 +150,10 @@ export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shap
       .filter(({ after }) => after[0] <= largestSafe)
       .map(({ at, after }) => {
         const lowered = after.reduce((sum, x, k) => sum + Math.log2(without[k] / x), 0);
-        return { at, worth: lowered / cost(steps[at]) };
+        return { at, worth: lowered / cost(steps[at]), lasts: after.every((x) => x <= largestSafe) };
       });
-    const best = found.sort((a, b) => b.worth - a.worth)[0]?.at;
+    const lasting = found.filter(({ lasts }) => lasts);
+    const best = (lasting.length ? lasting : found).sort((a, b) => b.worth - a.worth)[0]?.at;
     // Where no single one will do, the results from here on back are looked at, and at last this one.
     const chosen = best ?? useful[0] ?? i;
     stations.add(steps[chosen].output);
@@ -162,8 +162,7 @@ export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shap
   }
   // Later ones make some needless.
   const isEnough = () =>
-    largestBound(guard, new Map([...graph.inputs.map(({ value }) => value), ...stations].map((v) => [v, ordinary]))) <=
-    largestSafe;
+    isSafe(guard, new Map([...graph.inputs.map(({ value }) => value), ...stations].map((v) => [v, ordinary])));
   if (isEnough())
     for (const station of [...stations]) {
       stations.delete(station);
@@ -176,27 +175,11 @@ export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shap
 const signedCost = 8;
 
 /** The sum of the magnitudes of each output channel's weights. */
-function sumsOfMagnitudes({ data, shape, eightBits }: Tensor): Float64Array {
-  const numbers = eightBits ? eightBits.whole : data;
-  const row = numbers.length / shape[0];
-  return Float64Array.from({ length: shape[0] }, (_, c) => {
-    const sum = sumOfMagnitudes(numbers.subarray(c * row, (c + 1) * row));
-    return eightBits ? sum * eightBits.scales[c] : sum;
-  });
-}
-
-/** Four sums need not wait for each other. */
-function sumOfMagnitudes(numbers: Float32Array | Int8Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const fours = numbers.length - (numbers.length % 4);
-  for (let i = 0; i < fours; i += 4) {
-    a += Math.abs(numbers[i]);
-    b += Math.abs(numbers[i + 1]);
-    c += Math.abs(numbers[i + 2]);
-    d += Math.abs(numbers[i + 3]);
-  }
-  for (let i = fours; i < numbers.length; i++) a += Math.abs(numbers[i]);
-  return a + b + c + d;
+function sumsOfMagnitudes(weight: Tensor): Float64Array {
+  const { eightBits } = weight;
+  if (eightBits === undefined) return weight.magnitudes ?? magnitudesOf(weight);
+  const { whole, scales } = eightBits;
+  return magnitudesOf({ data: whole, shape: weight.shape }).map((sum, c) => sum * scales[c]);
 }
 
 /** NaN where there is one. */

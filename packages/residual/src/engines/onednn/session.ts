@@ -9,7 +9,7 @@ import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.j
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
-import { chooseStations, type Guard, guardOf, largestBound, largestOfEach, largestSafe } from './guard.js';
+import { chooseStations, type Guard, guardOf, isSafe, largestOfEach } from './guard.js';
 import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
@@ -209,17 +209,15 @@ function runGuarded(
     const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
     return [value, largestOfEach(bits, shape[0])] as const;
   });
-  const isSafe = (picture: number, { seen }: Pick<WatchedPlan, 'seen'>): boolean => {
-    const largest = [...given, ...seen].map(([value, most]) => [value, most[picture]] as const);
-    return largestBound(guard, new Map(largest)) <= largestSafe;
-  };
+  const isDoubtful = (picture: number, { seen }: WatchedPlan): boolean =>
+    !isSafe(guard, new Map([...given, ...seen].map(([value, most]) => [value, most[picture]])));
   const plan = planFor(shapes);
   const results = plan.run(inputs);
-  let doubtful = Array.from(given[0][1].keys()).filter((picture) => !isSafe(picture, plan));
+  let doubtful = Array.from(given[0][1].keys()).filter((picture) => isDoubtful(picture, plan));
   if (doubtful.some((picture) => given.every(([, most]) => Number.isFinite(most[picture])))) {
     const careful = planFor(shapes, true);
     careful.run(inputs);
-    doubtful = doubtful.filter((picture) => !isSafe(picture, careful));
+    doubtful = doubtful.filter((picture) => isDoubtful(picture, careful));
   }
   for (const picture of doubtful) spoil(results, picture);
   return results;
