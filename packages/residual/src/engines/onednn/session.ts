@@ -4,6 +4,7 @@ import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
+import { spoil } from '../spoil.js';
 import { chooseVariants } from './choose.js';
 import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.js';
 import { direct, ways } from './convolve.js';
@@ -221,12 +222,4 @@ function runGuarded(
   }
   for (const picture of doubtful) spoil(results, picture);
   return results;
-}
-
-/** The library's ReLU and largest of a window make a number of NaN; what a picture of such numbers gives is none. */
-function spoil(results: Readonly<Record<string, Tensor>>, picture: number): void {
-  for (const { data, shape } of Object.values(results)) {
-    const size = data.length / shape[0];
-    data.fill(Number.NaN, picture * size, (picture + 1) * size);
-  }
 }
