@@ -151,6 +151,21 @@ test('a bias that is huge beside its channel’s weights fits all the same', asy
   }
 });
 
+test.each(['onnx', 'onednn'] as const)('8 bits make no number of NaN and infinity, on %s', async (engine) => {
+  if (!(await engines[engine].available({ precision: 'int8' })).ok) return;
+  const net = sketch('unsound', [1, 2, 4, 4]);
+  const attributes = { kernel: [1, 1], stride: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1], groups: 1 } as const;
+  const graph = net.finish({ out: net.add('conv2d', [net.image], attributes, [[2, 2, 1, 1]], 'first') });
+  const quantisation = { activations: { image: { scale: 1 / 127, dtype: 's8' } }, float: [] } as const;
+  const options = { weights: noiseWeights(graph), precision: 'int8', quantisation } as const;
+  const image = noiseTensor([3, 2, 4, 4], noise(1));
+  const { data: sound } = (await run(engines[engine], graph, image, options)).out;
+  image.data[5] = Number.NaN;
+  image.data[70] = Number.NEGATIVE_INFINITY;
+  const { data } = (await run(engines[engine], graph, image, options)).out;
+  data.forEach((x, i) => void expect(x).toBe(i >= 32 && i < 64 ? sound[i] : Number.NaN));
+});
+
 test('a weight that a layer in float reads too stays as it is', async () => {
   const net = sketch('shared', [1, 2, 4, 4]);
   const attributes = { kernel: [1, 1], stride: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1], groups: 1 } as const;

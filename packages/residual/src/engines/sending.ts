@@ -5,10 +5,16 @@ import { formatShape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights
 /**
  * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole
  * numbers alone, where they are stored so.
+ * @param untouched they were just read: nobody can have changed numbers that were summed then.
  */
-export function sharedWeights(graph: StepGraph, weights: Weights, eightBits: ReadonlySet<string> = new Set()): Weights {
+export function sharedWeights(
+  graph: StepGraph,
+  weights: Weights,
+  eightBits: ReadonlySet<string> = new Set(),
+  untouched = false,
+): Weights {
   return new Map(
-    graph.parameters.map(({ name, shape }) => {
+    graph.parameters.map(({ name, shape }): [string, Tensor] => {
       const found = weights.get(name);
       if (found === undefined)
         throw new ResidualError('WEIGHTS_MISMATCH', `${graph.name} needs the weight "${name}", which was not given`, {
@@ -19,14 +25,15 @@ export function sharedWeights(graph: StepGraph, weights: Weights, eightBits: Rea
           name,
           { dtype: 'float32', shape, data: new Float32Array(0), eightBits: found.eightBits } satisfies Tensor,
         ];
-      const { data } = found;
+      const { data, magnitudes } = found;
       if (!sameShape(found.shape, shape) || data.length !== sizeOf(shape))
         throw new ResidualError(
           'WEIGHTS_MISMATCH',
           `${graph.name}: weight "${name}" must be ${formatShape(shape)} but received ${formatShape(found.shape)} with ${data.length} numbers`,
           { name, expected: shape, received: found.shape },
         );
-      return [name, { dtype: 'float32', shape, data: isShared(data) ? data : share(data) } satisfies Tensor];
+      const sums = untouched && magnitudes ? { magnitudes } : {};
+      return [name, { dtype: 'float32', shape, data: isShared(data) ? data : share(data), ...sums } satisfies Tensor];
     }),
   );
 }

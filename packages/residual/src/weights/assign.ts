@@ -4,6 +4,7 @@ import { initialise } from '../models/initialise.js';
 import {
   type AnyTensor,
   formatShape,
+  magnitudesOf,
   type Shape,
   sameShape,
   sharedBytes,
@@ -102,8 +103,8 @@ export async function readWeights(
       continue;
     }
     const values = arrangement ? arranged(toFloat32(read), arrangement) : toParameter(read, naming.layout);
-    checkFinite(values, name, options.file);
-    weights.set(name, values);
+    const magnitudes = checkFinite(values, name, options.file);
+    weights.set(name, { ...values, magnitudes });
   }
   checkVariances(graph, weights, options.file);
   return weights;
@@ -168,21 +169,10 @@ export function checkVariances(graph: Graph, weights: Weights, where: string): v
   }
 }
 
-/**
- * x · 0 is NaN for NaN and ±∞ and 0 otherwise, so sums find them without a branch per element: four, which need not
- * wait for each other.
- */
-function checkFinite({ data, shape }: Tensor, name: string, file: string): void {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const fours = data.length - (data.length % 4);
-  for (let i = 0; i < fours; i += 4) {
-    a += data[i] * 0;
-    b += data[i + 1] * 0;
-    c += data[i + 2] * 0;
-    d += data[i + 3] * 0;
-  }
-  for (let i = fours; i < data.length; i++) a += data[i] * 0;
-  if (a + b + c + d === 0) return;
+/** The sums find what is not finite, and an engine wants them. @throws NUMERICS */
+function checkFinite({ data, shape }: Tensor, name: string, file: string): Float64Array {
+  const magnitudes = magnitudesOf({ data, shape });
+  if (magnitudes.every(Number.isFinite)) return magnitudes;
   const bad = data.reduce((count, x) => count + (Number.isFinite(x) ? 0 : 1), 0);
   throw new ResidualError(
     'NUMERICS',

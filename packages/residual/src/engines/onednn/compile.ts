@@ -4,11 +4,12 @@ import type { Shape } from '../../tensor.js';
 import type { Precision } from '../engine.js';
 import type { Candidate } from './choose.js';
 import { jobOf, type Variant } from './convolve.js';
-import type { Dnnl } from './dnnl.js';
+import { argument, type Dnnl } from './dnnl.js';
 import { readBy, type Step } from './fuse.js';
+import { largestOfEach } from './guard.js';
 import { lower } from './lower.js';
 import type { PackedWeights } from './packed.js';
-import { buildPlan, type Plan } from './plan.js';
+import { buildPlan, type Draft, type Place, type Plan } from './plan.js';
 
 /** A network at given shapes, ready to be put into calls. */
 export interface Sized {
@@ -44,19 +45,30 @@ export const candidatesOf = ({ steps, shapes, dtype, fastMath }: Sized): Candida
     return { step, job };
   });
 
-/** @param variantOf how the convolution of a step is computed, by the step's position. */
+/** A network's plan, and the values that are looked at while it runs. */
+export interface WatchedPlan extends Plan {
+  /** After a run: by the value, the largest magnitude in each picture. */
+  readonly seen: ReadonlyMap<number, Float64Array>;
+}
+
+/**
+ * @param variantOf how the convolution of a step is computed, by the step's position.
+ * @param watched results of steps to be looked at.
+ */
 export function compilePlan(
   dnnl: Dnnl,
   { graph, steps, shapes, dtype, fastMath, quantisation }: Sized,
   packed: PackedWeights,
   variantOf: (step: number) => Variant,
-): Plan {
+  watched: ReadonlySet<number> = new Set(),
+): WatchedPlan {
+  const seen = new Map<number, Float64Array>();
   const parameters = new Map(graph.parameters.map(({ value, name }) => [value, name]));
   const layers = new Map([
     ...graph.inputs.map(({ value, name }) => [value, name] as const),
     ...steps.map((step) => [step.output, step.name] as const),
   ]);
-  return buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, fastMath, quantisation }, (draft, index) => {
+  const plan = buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, fastMath, quantisation }, (draft, index) => {
     const step = steps[index];
     lower({
       draft,
@@ -75,5 +87,40 @@ export function compilePlan(
         return quantisation.activations[layers.get(value) ?? ''];
       },
     });
+    if (watched.has(step.output)) watch(draft, step, seen);
   });
+  return { ...plan, seen };
+}
+
+/** Looks at a step's result when it is there. */
+function watch(draft: Draft, { output, name, relu }: Step, seen: Map<number, Float64Array>): void {
+  const place = draft.home(output);
+  const { dtype, shape } = place.desc;
+  if (dtype === 'u8' || dtype === 's8') {
+    seen.set(output, new Float64Array(shape[0]).fill(255 * place.scale));
+    return;
+  }
+  const at = (relu && largestOfPlanes(draft, name, place)) || place;
+  const Bits = dtype === 'bf16' ? Uint16Array : Uint32Array;
+  let bits: Uint16Array | Uint32Array | undefined;
+  draft.host(`${name}, looked at`, 'scan', [at], (addressOf) => {
+    bits ??= new Bits(draft.dnnl.view(addressOf(at), at.desc.bytes), 0, at.desc.bytes / Bits.BYTES_PER_ELEMENT);
+    seen.set(output, largestOfEach(bits, shape[0]));
+  });
+}
+
+/** The largest number of each channel, none below 0, by the library: far fewer are left to look at. */
+function largestOfPlanes(draft: Draft, name: string, from: Place): Place | undefined {
+  const { shape, dtype } = from.desc;
+  if (shape.length !== 4 || shape[2] * shape[3] === 1) return undefined;
+  const [batch, channels, height, width] = shape;
+  const to = draft.fresh([batch, channels, 1, 1], from.layout, dtype);
+  const window = { kernel: [height, width], stride: [1, 1], padding: [0, 0, 0, 0], kind: 'max' } as const;
+  const primitive = draft.dnnl.pooling({ src: from.desc, dst: to.desc, ...window });
+  if (primitive === undefined || primitive.implementation.startsWith('ref')) return undefined;
+  draft.emit('other', `${name}, looked at`, primitive, [
+    [argument.src, from],
+    [argument.dst, to],
+  ]);
+  return to;
 }

@@ -49,14 +49,14 @@ interface Instruction {
   readonly by?: HostWork;
 }
 
-/** `plain loops` are `reference`'s: slow. */
-type HostWork = 'plain loops' | 'memset';
+/** `plain loops` are `reference`'s: slow. A `scan` only looks at memory. */
+type HostWork = 'plain loops' | 'memset' | 'scan';
 
 /** Which kernel a plan uses for a layer. */
 export interface ChosenKernel {
   readonly layer: string;
   readonly kind: InstructionKind;
-  /** The library's name of it; `plain loops` where JavaScript computes, `memset` where it clears memory. */
+  /** The library's name of it; `plain loops` where JavaScript computes, `memset` where it clears memory, `scan`. */
   readonly implementation: string;
 }
 

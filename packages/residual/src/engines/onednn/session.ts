@@ -4,11 +4,13 @@ import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
+import { spoil } from '../spoil.js';
 import { chooseVariants } from './choose.js';
-import { candidatesOf, compilePlan, kindOf } from './compile.js';
+import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.js';
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
+import { chooseStations, type Guard, guardOf, isSafe, largestOfEach } from './guard.js';
 import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
@@ -93,42 +95,27 @@ function storeOf(number: number | undefined): PackedStore {
   return store;
 }
 
-/** What no trained network comes near: its squares are beyond f32. */
-const largestFactor = 2 ** 64;
-
-/**
- * The library's ReLU makes a number of what is none: values that overflow inside would come out as an answer.
- * @throws NUMERICS for a BatchNorm that makes them.
- */
-function checkFolding({ factors, weights, graph }: Folding): void {
-  const biases = graph.parameters
-    .filter(({ role }) => role === 'bias')
-    .map(({ name }) => [name, weights.get(name)?.data]);
-  for (const [name, numbers] of [...factors, ...biases] as [string, Float32Array | Float64Array][])
-    for (const x of numbers)
-      if (!(Math.abs(x) < largestFactor))
-        throw new ResidualError(
-          'NUMERICS',
-          `${graph.name}: ${name} and the BatchNorm behind it hold numbers that let values overflow (${x}); the weights are damaged`,
-          { layer: name },
-        );
-}
-
 function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptions): Program {
   const folding = planFolding(graph, given);
-  checkFolding(folding);
   const folded = folding.graph;
   const steps = fuse(folded);
+  const guard = guardOf(folding, steps, options.quantisation);
   const packed = packWeights(dnnl, storeOf(options.store));
   const threads = options.threads ?? processor().cores;
-  const plans = new Map<string, Plan>();
+  const plans = new Map<string, WatchedPlan>();
   let latest: Plan | undefined;
 
-  function planFor(inputs: Readonly<Record<string, Shape>>): Plan {
+  /** @param careful with every result looked at. */
+  function planFor(inputs: Readonly<Record<string, Shape>>, careful = false): WatchedPlan {
     // A primitive must run in as many threads as it was made for; another network may have set another number since.
     dnnl.setThreads(threads);
-    const key = folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ');
-    const plan = plans.get(key) ?? makePlan(dnnl, folded, steps, inferShapes(folded, inputs), packed, options, threads);
+    const key = `${folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ')}${careful ? ', careful' : ''}`;
+    const make = () => {
+      const shapes = inferShapes(folded, inputs);
+      const watched = careful ? new Set(steps.map(({ output }) => output)) : chooseStations(guard, folded, shapes);
+      return makePlan(dnnl, folded, steps, shapes, packed, options, threads, watched);
+    };
+    const plan = plans.get(key) ?? make();
     plans.delete(key);
     plans.set(key, plan);
     if (plans.size > plansKept) {
@@ -137,7 +124,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
       old.dispose();
       collectGarbageSoon(); // Version 3 frees a plan's descriptors when they are collected.
     }
-    latest = plan;
+    if (!careful) latest = plan;
     return plan;
   }
   /** Makes the weights known for as long as `use` takes. */
@@ -160,11 +147,8 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
 
   return {
     async run(inputs, weights) {
-      const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
-      const find = () => planFor(shapes);
-      const results = (weights ? withWeights(planFolding(graph, weights), weights, find) : find()).run(inputs);
-      for (const picture of unsound(inputs)) spoil(results, picture);
-      return results;
+      const compute = () => runGuarded(guard, folded, planFor, inputs);
+      return weights ? withWeights(planFolding(graph, weights), weights, compute) : compute();
     },
     async convolutions() {
       dnnl.setThreads(threads);
@@ -189,41 +173,53 @@ function makePlan(
   packed: PackedWeights,
   options: BackendOptions,
   threads: number,
-): Plan {
+  watched: ReadonlySet<number>,
+): WatchedPlan {
   const { precision, quantisation, way } = options;
   const network = { graph, steps, shapes, quantisation, ...kindOf(precision) };
-  if (isFixed(options)) return compilePlan(dnnl, network, packed, () => direct);
+  if (isFixed(options)) return compilePlan(dnnl, network, packed, () => direct, watched);
   const candidates = candidatesOf(network);
   if (way) {
     const variants = candidates.map(({ job }) => (job ? ways[way as keyof typeof ways](job) : direct));
-    return compilePlan(dnnl, network, packed, (step) => variants[step]);
+    return compilePlan(dnnl, network, packed, (step) => variants[step], watched);
   }
   const { measured, save } = timesOf(dnnl, threads);
   const timings = measureTimings(dnnl, measured);
   try {
     const variants = chooseVariants(dnnl, candidates, shapes, timings);
     save();
-    return compilePlan(dnnl, network, packed, (step) => variants[step]);
+    return compilePlan(dnnl, network, packed, (step) => variants[step], watched);
   } finally {
     timings.done();
   }
 }
 
-/** Pictures of a batch that hold NaN or infinity. */
-function unsound(inputs: Readonly<Record<string, Tensor>>): ReadonlySet<number> {
-  const found = new Set<number>();
-  for (const { data, shape } of Object.values(inputs)) {
-    const size = data.length / shape[0];
-    // A number times 0 is 0, or NaN.
-    for (let i = 0; i < data.length; i++) if (data[i] * 0 !== 0) found.add(Math.floor(i / size));
+/**
+ * Runs a plan, and once more with every result looked at where that did not show all values to be numbers. Pictures of
+ * which even that does not get NaN.
+ */
+function runGuarded(
+  guard: Guard,
+  graph: Graph,
+  planFor: (shapes: Readonly<Record<string, Shape>>, careful?: boolean) => WatchedPlan,
+  inputs: Readonly<Record<string, Tensor>>,
+): Record<string, Tensor> {
+  const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+  const given = graph.inputs.map(({ name, value }) => {
+    const { data, shape } = inputs[name];
+    const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+    return [value, largestOfEach(bits, shape[0])] as const;
+  });
+  const isDoubtful = (picture: number, { seen }: WatchedPlan): boolean =>
+    !isSafe(guard, new Map([...given, ...seen].map(([value, most]) => [value, most[picture]])));
+  const plan = planFor(shapes);
+  const results = plan.run(inputs);
+  let doubtful = Array.from(given[0][1].keys()).filter((picture) => isDoubtful(picture, plan));
+  if (doubtful.some((picture) => given.every(([, most]) => Number.isFinite(most[picture])))) {
+    const careful = planFor(shapes, true);
+    careful.run(inputs);
+    doubtful = doubtful.filter((picture) => isDoubtful(picture, careful));
   }
-  return found;
-}
-
-/** The library's ReLU and largest of a window make a number of NaN; what a picture of such numbers gives is none. */
-function spoil(results: Readonly<Record<string, Tensor>>, picture: number): void {
-  for (const { data, shape } of Object.values(results)) {
-    const size = data.length / shape[0];
-    data.fill(Number.NaN, picture * size, (picture + 1) * size);
-  }
+  for (const picture of doubtful) spoil(results, picture);
+  return results;
 }

@@ -3,6 +3,7 @@ import { ResidualError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import type { Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
+import { spoil, unsound } from '../spoil.js';
 import { lower } from './lower.js';
 import { modelParts, type OnnxModel } from './model.js';
 import { type OrtRuntime, type OrtSession, type OrtSessionOptions, quiet } from './ort.js';
@@ -17,10 +18,10 @@ export const onnx: Backend = {
 };
 
 async function compile(graph: Graph, weights: Weights, options: BackendOptions): Promise<Program> {
-  const found = await loadRuntime(options);
+  const loaded = await loadRuntime(options);
   // BatchNorm is left to ONNX Runtime, which folds it as it reads the weights: they need no second copy here.
-  const session = await createSession(found, lower(graph, weights, options.quantisation), options);
-  const { Tensor: OrtTensor } = found.ort;
+  const session = await createSession(loaded, lower(graph, weights, options.quantisation), options);
+  const { Tensor: OrtTensor } = loaded.ort;
 
   return {
     async run(inputs) {
@@ -31,14 +32,16 @@ async function compile(graph: Graph, weights: Weights, options: BackendOptions):
         ]),
       );
       const results = await session.run(feeds).catch((error: Error) => {
-        throw new ResidualError('ENGINE', `${found.runtime} cannot run ${graph.name}: ${firstLine(error)}`);
+        throw new ResidualError('ENGINE', `${loaded.runtime} cannot run ${graph.name}: ${firstLine(error)}`);
       });
-      return Object.fromEntries(
+      const found = Object.fromEntries(
         Object.entries(results).map(([name, { data, dims }]): [string, Tensor] => [
           name,
           { dtype: 'float32', shape: [...dims], data: data as Float32Array },
         ]),
       );
+      if (options.quantisation) for (const picture of unsound(inputs)) spoil(found, picture);
+      return found;
     },
     dispose: () => session.release(),
   };
