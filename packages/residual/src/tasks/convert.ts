@@ -65,8 +65,8 @@ export interface Converted {
  *
  * @param from a weight file, or the name of a bundled or a published model.
  * @param to a path; its ending chooses the format: `.residual` `.safetensors` `.pth` `.h5` `.onnx`.
- * @throws ARGUMENT for an ending that is unknown, or a file that has no place for a model of 8 bits; FILE when the target is there already, is the source or cannot be
- * written; WEIGHTS_MISMATCH when the spelling has no names for the network, or would have it taken for another; NUMERICS
+ * @throws ARGUMENT for an ending that is unknown, or a file that has no place for a model of 8 bits; FILE when the target
+ * is there already, is the source or cannot be written; WEIGHTS_MISMATCH when the spelling has no names for the network, or would have it taken for another; NUMERICS
  * when a weight is not a finite number; ABORTED; and what `load` throws.
  * @example await convert('resnet50.pth', 'resnet50.residual');
  */

@@ -37,8 +37,8 @@ export const momentumName = (parameter: string): string => `${parameter}.momentu
  * dropout, where the network has any, 0 or 1 / (1 − rate). Outputs: `loss` `[1]`, `logits` `[N, K]`, and each of these
  * parameters, momenta and statistics as `NAME.new`.
  *
- * @throws GRAPH when the network has no classes, or two of those names are the same; ARGUMENT; FILE when it cannot be
- * written; ABORTED.
+ * @throws GRAPH when the network has no classes, or two of those names are the same; ARGUMENT, also for a model of 8
+ * bits; FILE when it cannot be written; ABORTED.
  * @example await exportTrainingStep(model, 'step.onnx', { batch: 32 });
  */
 export async function exportTrainingStep(

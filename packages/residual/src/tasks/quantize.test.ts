@@ -12,6 +12,7 @@ import { safetensorsBytes } from '../weights/safetensors.js';
 import { classify } from './classify.js';
 import { convert } from './convert.js';
 import { exportOnnx } from './export.js';
+import { exportTrainingStep } from './export-training.js';
 import { load } from './load.js';
 import { createModel, type Model } from './model.js';
 import { quantize } from './quantize.js';
@@ -163,6 +164,8 @@ describe('quantize', () => {
         code: 'ARGUMENT',
         message: expect.stringContaining('has no place for scales of 8 bits'),
       });
+    const step = exportTrainingStep(small, at('step.onnx'));
+    expect(await refusal(step)).toMatchObject({ code: 'ARGUMENT', message: expect.stringContaining('8 bits') });
     await using again = await load(at('again.residual'), { threads: 1 });
     expect(again.record.quantisation).toEqual(small.record.quantisation);
     expect((await again.predict(pictures[0])).data).toEqual((await small.predict(pictures[0])).data);

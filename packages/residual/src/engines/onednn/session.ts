@@ -4,7 +4,7 @@ import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
-import { spoil } from '../spoil.js';
+import { spoil } from '../unsound-pictures.js';
 import { chooseVariants } from './choose.js';
 import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.js';
 import { direct, ways } from './convolve.js';

@@ -3,7 +3,7 @@ import { ResidualError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import type { Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
-import { spoil, unsound } from '../spoil.js';
+import { spoil, unsound } from '../unsound-pictures.js';
 import { lower } from './lower.js';
 import { modelParts, type OnnxModel } from './model.js';
 import { type OrtRuntime, type OrtSession, type OrtSessionOptions, quiet } from './ort.js';
