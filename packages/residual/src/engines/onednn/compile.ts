@@ -2,11 +2,11 @@ import type { Graph } from '../../graph/graph.js';
 import type { Quantisation } from '../../graph/quantisation.js';
 import type { Shape } from '../../tensor.js';
 import type { Precision } from '../engine.js';
+import { largestOfEach } from '../unsound-pictures.js';
 import type { Candidate } from './choose.js';
 import { jobOf, type Variant } from './convolve.js';
 import { argument, type Dnnl } from './dnnl.js';
 import { readBy, type Step } from './fuse.js';
-import { largestOfEach } from './guard.js';
 import { lower } from './lower.js';
 import type { PackedWeights } from './packed.js';
 import { buildPlan, type Draft, type Place, type Plan } from './plan.js';
@@ -101,8 +101,8 @@ function watch(draft: Draft, { output, name, relu }: Step, seen: Map<number, Flo
     return;
   }
   const at = (relu && largestOfPlanes(draft, name, place)) || place;
-  const Bits = dtype === 'bf16' ? Uint16Array : Uint32Array;
-  let bits: Uint16Array | Uint32Array | undefined;
+  const Bits = dtype === 'bf16' ? Uint16Array : Int32Array;
+  let bits: Uint16Array | Int32Array | undefined;
   draft.host(`${name}, looked at`, 'scan', [at], (addressOf) => {
     bits ??= new Bits(draft.dnnl.view(addressOf(at), at.desc.bytes), 0, at.desc.bytes / Bits.BYTES_PER_ELEMENT);
     seen.set(output, largestOfEach(bits, shape[0]));

@@ -9,7 +9,7 @@ import { randomNetwork } from '../random.test.graphs.js';
 import { reference } from '../reference/run.js';
 import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
 import { fuse } from './fuse.js';
-import { boundsOf, chooseStations, guardOf, isSafe, largestOfEach } from './guard.js';
+import { boundsOf, chooseStations, guardOf, isSafe } from './guard.js';
 import { openDnnl } from './library.js';
 import { onednn } from './session.js';
 
@@ -148,13 +148,4 @@ describe('weights that are no numbers or let any picture overflow are refused', 
       });
     },
   );
-});
-
-test('the largest magnitude of each picture is read off the bits', () => {
-  const numbers = Float32Array.of(1, -3, 2, -0, 0, 1e-40, Number.NEGATIVE_INFINITY, 5, 5);
-  const bits = new Uint32Array(numbers.buffer);
-  expect([...largestOfEach(bits, 3)]).toEqual([3, Math.fround(1e-40), Number.POSITIVE_INFINITY]);
-  const upper = Uint16Array.from(bits.subarray(0, 3), (x) => x >>> 16);
-  expect([...largestOfEach(upper, 3)]).toEqual([1, 3, 2]);
-  expect([...largestOfEach(new Uint32Array(Float32Array.of(1, Number.NaN).buffer), 1)]).toEqual([Number.NaN]);
 });

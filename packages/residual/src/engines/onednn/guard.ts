@@ -188,18 +188,3 @@ function largestOf(numbers: Float32Array | Float64Array): number {
   for (const x of numbers) most = Math.max(most, Math.abs(x));
   return most;
 }
-
-/** The largest magnitude of each picture's numbers, which lie in f32 or bf16 in whichever layout: by their bits. */
-export function largestOfEach(bits: Uint32Array | Uint16Array, pictures: number): Float64Array {
-  const magnitude = bits.BYTES_PER_ELEMENT === 4 ? 0x7fffffff : 0x7fff;
-  const size = bits.length / pictures;
-  const most = Uint32Array.from({ length: pictures }, (_, picture) => {
-    let largest = 0;
-    for (let i = picture * size; i < (picture + 1) * size; i++) {
-      const found = bits[i] & magnitude;
-      largest = found > largest ? found : largest;
-    }
-    return bits.BYTES_PER_ELEMENT === 4 ? largest : largest << 16;
-  });
-  return Float64Array.from(new Float32Array(most.buffer));
-}

@@ -4,13 +4,13 @@ import { type Graph, inferShapes } from '../../graph/graph.js';
 import { type Folding, planFolding } from '../../graph/passes.js';
 import type { Shape, Tensor, Weights } from '../../tensor.js';
 import type { Backend, BackendOptions, Program } from '../backend.js';
-import { spoil } from '../unsound-pictures.js';
+import { largestOfEach, spoil } from '../unsound-pictures.js';
 import { chooseVariants } from './choose.js';
 import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.js';
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
-import { chooseStations, type Guard, guardOf, isSafe, largestOfEach } from './guard.js';
+import { chooseStations, type Guard, guardOf, isSafe } from './guard.js';
 import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
@@ -207,7 +207,7 @@ function runGuarded(
   const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
   const given = graph.inputs.map(({ name, value }) => {
     const { data, shape } = inputs[name];
-    const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+    const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
     return [value, largestOfEach(bits, shape[0])] as const;
   });
   const isDoubtful = (picture: number, { seen }: WatchedPlan): boolean =>
