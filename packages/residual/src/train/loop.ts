@@ -294,11 +294,11 @@ const stopped = ({ folder }: Lesson, updates: number): ResidualError =>
   );
 
 /** The step as a trainer, with all that was learnt before. */
-async function start(
-  { student, recipe, course, engine }: Lesson,
+export async function start(
+  { student, recipe, course, engine }: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
   phase: Phase,
   weights: Weights,
-  state: TrainerState | undefined,
+  state?: TrainerState,
 ): Promise<Running> {
   const { graph } = student;
   const step = stepOf(graph, recipe, course.batch, phase.freeze);

@@ -1,14 +1,13 @@
 import type { Dataset } from '../data/dataset.js';
-import { startTrainer } from '../engines/trainer.js';
 import { isTrainable } from '../graph/graph.js';
 import { summary } from '../graph/summary.js';
 import type { Model } from '../tasks/model.js';
 import { sizeOf } from '../tensor.js';
 import { updateAt } from './course.js';
-import { stepOf } from './loop.js';
+import { start } from './loop.js';
 import { masksOf } from './masks.js';
 import type { Recipe } from './settings.js';
-import { groupsOf, type Phase } from './stages.js';
+import type { Phase } from './stages.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** What a run will do. Times are in seconds, memory in bytes. */
@@ -54,17 +53,9 @@ const warming = 2;
  */
 export async function planRun(model: Model, data: Dataset, options: TrainOptions): Promise<RunPlan> {
   const { lesson, notes } = await prepare(model, data, options);
-  const { student, recipe, course, phases, feed, engine, seed } = lesson;
+  const { student, recipe, course, phases, feed, seed } = lesson;
   const { graph, weights } = student;
-  const step = stepOf(graph, recipe, course.batch, phases[0].freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, {
-    optimizer: course.optimizer,
-    groups: groupsOf(graph, step.trained, recipe),
-    ...(recipe.clip > 0 && { clip: recipe.clip }),
-    average: recipe.average > 0,
-    precision: recipe.precision,
-    threads: engine.threads,
-  });
+  const { step, trainer } = await start(lesson, phases[0], weights);
   const times: { whole: number; step: number }[] = [];
   try {
     let [number, from] = [0, performance.now()];
