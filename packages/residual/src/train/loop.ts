@@ -15,6 +15,7 @@ import { type EpochRow, fileOf, type MetricsRow, type StepRow } from './run-fold
 import type { Scores } from './scores.js';
 import type { Recipe } from './settings.js';
 import { groupsOf, type Phase, phaseAt } from './stages.js';
+import { stopwatch } from './stopwatch.js';
 import { merged, type Student } from './transfer.js';
 
 /** Everything a run is made of. */
@@ -362,41 +363,5 @@ function added(sums: Sums, { loss, logits }: StepResult, { data: targets }: Tens
     right: sums.right + right,
     pictures: sums.pictures + pictures,
     steps: sums.steps + 1,
-  };
-}
-
-/** Tells waiting for pictures from learning. */
-function stopwatch() {
-  const begun = performance.now();
-  let [at, waited, learnt, pictures] = [begun, 0, 0, 0];
-  let before = { waited: 0, learnt: 0, at: begun };
-  const pass = () => {
-    const now = performance.now();
-    const passed = now - at;
-    at = now;
-    return passed;
-  };
-  const rates = (waiting: number, learning: number, count: number, milliseconds: number) => ({
-    imagesPerSecond: milliseconds > 0 ? (1000 * count) / milliseconds : 0,
-    busy: learning / (waiting + learning || 1),
-  });
-  let steps = 0;
-  return {
-    got() {
-      waited += pass();
-    },
-    stepped() {
-      learnt += pass();
-      steps++;
-    },
-    /** Since the last time it was asked. */
-    lap(batch: number) {
-      const found = rates(waited - before.waited, learnt - before.learnt, batch * steps, at - before.at);
-      pictures += batch * steps;
-      steps = 0;
-      before = { waited, learnt, at };
-      return found;
-    },
-    whole: () => ({ seconds: (at - begun) / 1000, ...rates(waited, learnt, pictures, at - begun) }),
   };
 }
