@@ -309,6 +309,7 @@ async function start(
     ...(recipe.clip > 0 && { clip: recipe.clip }),
     average: recipe.average > 0,
     precision: recipe.precision,
+    recompute: recipe.recompute,
     threads: engine.threads,
   });
   if (state) await trainer.restore(completed(step, weights, state));

@@ -59,6 +59,7 @@ export async function findRate(model: Model, data: Dataset, options: RateOptions
     optimizer: course.optimizer,
     groups: groupsOf(graph, step.trained, recipe),
     precision: recipe.precision,
+    recompute: recipe.recompute,
     threads: engine.threads,
   });
   const points: RatePoint[] = [];

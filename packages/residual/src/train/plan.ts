@@ -63,6 +63,7 @@ export async function planRun(model: Model, data: Dataset, options: TrainOptions
     ...(recipe.clip > 0 && { clip: recipe.clip }),
     average: recipe.average > 0,
     precision: recipe.precision,
+    recompute: recipe.recompute,
     threads: engine.threads,
   });
   const times: { whole: number; step: number }[] = [];

@@ -1,6 +1,8 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { engines } from '../engines/index.js';
+import { startTrainer } from '../engines/trainer.js';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
@@ -10,6 +12,13 @@ import { presets } from './settings.js';
 import { readEvents } from './tensorboard.js';
 import { resume, train } from './train.js';
 import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+
+// As it is, but that it can be asked what it was told.
+vi.mock('../engines/trainer.js', async (original) => {
+  const module = await original<typeof import('../engines/trainer.js')>();
+  return { ...module, startTrainer: vi.fn(module.startTrainer) };
+});
+const onednn = await engines.onednn.available();
 
 const bits = async (folder: string, which: 'last' | 'best' = 'last') => {
   const { weights, average, optimizer, updates, progress } = await readCheckpoint(fileOf(folder, which));
@@ -185,6 +194,22 @@ describe('a run', () => {
     const { weights } = await readCheckpoint(fileOf(run.folder, 'last'));
     for (const [name, { data }] of weights)
       expect([name, String(data) === String(before.get(name)?.data)]).toEqual([name, /bn1/.test(name)]);
+  });
+
+  test.skipIf(!onednn.ok)('blocks that are computed twice: the same bits', async () => {
+    const folder = scratch();
+    const learn = async (recompute: boolean) => {
+      const out = join(folder, `${recompute}`);
+      const losses: number[] = [];
+      const onStep = ({ loss }: { loss: number }) => losses.push(loss);
+      const given = { ...options, engine: 'onednn', threads: 1, set: { recompute }, out, onStep } as const;
+      await train(tinyModel(), tinyData(), given);
+      const [, , , told] = vi.mocked(startTrainer).mock.lastCall ?? [];
+      return { recompute: told?.recompute, losses, ...(await bits(out)) };
+    };
+    const [whole, twice] = [await learn(false), await learn(true)];
+    expect([whole.recompute, twice.recompute, twice.losses.length]).toEqual([false, true, 18]);
+    expect({ ...twice, recompute: false }).toEqual(whole);
   });
 
   test('grey pictures', async () => {
