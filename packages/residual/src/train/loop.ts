@@ -1,4 +1,10 @@
-import { type StepResult, startTrainer, type Trainer, type TrainerState } from '../engines/trainer.js';
+import {
+  type StepResult,
+  startTrainer,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
 import { frozenUpTo } from '../graph/frozen.js';
 import type { Graph } from '../graph/graph.js';
@@ -296,25 +302,31 @@ const stopped = ({ folder }: Lesson, updates: number): ResidualError =>
 
 /** The step as a trainer, with all that was learnt before. */
 async function start(
-  { student, recipe, course, engine }: Lesson,
+  lesson: Lesson,
   phase: Phase,
   weights: Weights,
   state: TrainerState | undefined,
 ): Promise<Running> {
-  const { graph } = student;
-  const step = stepOf(graph, recipe, course.batch, phase.freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, {
-    optimizer: course.optimizer,
-    groups: groupsOf(graph, step.trained, recipe),
-    ...(recipe.clip > 0 && { clip: recipe.clip }),
-    average: recipe.average > 0,
-    precision: recipe.precision,
-    recompute: recipe.recompute,
-    threads: engine.threads,
-  });
+  const { student, recipe, course, engine } = lesson;
+  const step = stepOf(student.graph, recipe, course.batch, phase.freeze);
+  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, trainerOptions(lesson, step));
   if (state) await trainer.restore(completed(step, weights, state));
   return { phase, step, trainer };
 }
+
+/** What a trainer is told of a recipe. */
+export const trainerOptions = (
+  { student, recipe, course, engine }: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
+  { trained }: TrainingStep,
+): TrainerOptions => ({
+  optimizer: course.optimizer,
+  groups: groupsOf(student.graph, trained, recipe),
+  ...(recipe.clip > 0 && { clip: recipe.clip }),
+  average: recipe.average > 0,
+  precision: recipe.precision,
+  recompute: recipe.recompute,
+  threads: engine.threads,
+});
 
 /** A recipe's training step of a network. @throws GRAPH, UNKNOWN_NAME */
 export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: string): TrainingStep {

@@ -5,10 +5,10 @@ import { summary } from '../graph/summary.js';
 import type { Model } from '../tasks/model.js';
 import { sizeOf } from '../tensor.js';
 import { updateAt } from './course.js';
-import { stepOf } from './loop.js';
+import { stepOf, trainerOptions } from './loop.js';
 import { masksOf } from './masks.js';
 import type { Recipe } from './settings.js';
-import { groupsOf, type Phase } from './stages.js';
+import type { Phase } from './stages.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** What a run will do. Times are in seconds, memory in bytes. */
@@ -57,15 +57,7 @@ export async function planRun(model: Model, data: Dataset, options: TrainOptions
   const { student, recipe, course, phases, feed, engine, seed } = lesson;
   const { graph, weights } = student;
   const step = stepOf(graph, recipe, course.batch, phases[0].freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, {
-    optimizer: course.optimizer,
-    groups: groupsOf(graph, step.trained, recipe),
-    ...(recipe.clip > 0 && { clip: recipe.clip }),
-    average: recipe.average > 0,
-    precision: recipe.precision,
-    recompute: recipe.recompute,
-    threads: engine.threads,
-  });
+  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, trainerOptions(lesson, step));
   const times: { whole: number; step: number }[] = [];
   try {
     let [number, from] = [0, performance.now()];
