@@ -25,6 +25,7 @@ parser.add_argument('--epochs', type=int, default=3)
 parser.add_argument('--seed', type=int, default=0)
 parser.add_argument('--depth', type=int, default=20)
 parser.add_argument('--threads', type=int, default=2)
+parser.add_argument('--weights', help='a .pth to begin with, spelled as `residual convert` writes it')
 parser.add_argument('--autocast', action='store_true', help='bf16')
 options = parser.parse_args()
 torch.set_num_threads(options.threads)
@@ -79,6 +80,12 @@ def resnet(depth):
     return network
 
 
+def spelled(depth):
+    """The names that `residual` gives the layers of the sequence above, which PyTorch numbers."""
+    blocks = [f'layer{stage}.{i}' for stage in (1, 2, 3) for i in range((depth - 2) // 6)]
+    return ['conv1', 'bn1', 'relu', *blocks, 'avgpool', 'flatten', 'fc']
+
+
 def augmented(batch):
     padded = functional.pad(batch, (4, 4, 4, 4), value=0)  # Grey, as the mean is taken off already.
     black = (0 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
@@ -96,6 +103,13 @@ def augmented(batch):
 train, labels = pictures('train')
 test, truth = pictures('test')
 network = resnet(options.depth).to(memory_format=torch.channels_last)
+if options.weights:
+    place = {name: i for i, name in enumerate(spelled(options.depth))}
+    given = {}
+    for key, value in torch.load(options.weights).items():
+        name = next(name for name in place if key.startswith(f'{name}.'))
+        given[str(place[name]) + key[len(name):]] = value
+    network.load_state_dict({**network.state_dict(), **given})
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 per_epoch = len(train) // 128
 milestones = [options.epochs * per_epoch // 2, options.epochs * per_epoch * 3 // 4]

@@ -350,6 +350,7 @@ export const convertFlags = {
     help: 'preprocessing for .residual and .onnx, where not the one guessed',
     parse: text,
   },
+  bf16: { help: 'round convolutions and dense layers to bf16, which halves the file' },
   fold: { help: 'for .onnx: join each BatchNorm with the convolution before it' },
   trainingStep: { help: 'for .onnx: write a step of training, which any ONNX Runtime can run (docs/training-step.md)' },
   batch: { value: 'n', help: 'pictures in a step of training; 16 when left out', parse: integer(1, 65536) },

@@ -130,6 +130,14 @@ export function toFloat32(t: AnyTensor): Tensor {
   return { dtype: 'float32', shape: t.shape, data };
 }
 
+/** Rounds to the upper half of a float32's bits: to nearest, to even where two are as near; NaN stays one. */
+export function toBfloat16({ shape, data }: Tensor): Tensor<'bfloat16'> {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  const rounded = (x: number): number =>
+    (x & 0x7fffffff) > 0x7f800000 ? (x >>> 16) | 0x40 : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16;
+  return { dtype: 'bfloat16', shape, data: Uint16Array.from(bits, rounded) };
+}
+
 /** The value of an IEEE 754 half given as 16 bits. */
 function float16ToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
@@ -311,6 +311,24 @@ test('a bundled model by its name', async () => {
   expect({ ...model.record, about: original.record.about }).toEqual(original.record);
   await convert('resnet8-cifar10', at('bundled.onnx'));
   expect(existsSync(at('bundled.onnx'))).toBe(true);
+});
+
+test('in bf16: weights of convolutions and dense layers alone, in half the bytes, and nearly the same logits', async () => {
+  for (const ending of ['residual', 'safetensors', 'pth']) {
+    const [long, short] = [at(`long.${ending}`), at(`short.${ending}`)];
+    await convert('resnet8-cifar10', long);
+    await convert('resnet8-cifar10', short, { bf16: true });
+    const [before, after] = [await contents(long), await contents(short)];
+    expect(Object.keys(after).sort()).toEqual(Object.keys(before).sort());
+    for (const [name, { dtype, shape }] of Object.entries(after))
+      expect([name, dtype]).toEqual([name, shape.length > 1 ? 'bfloat16' : 'float32']);
+  }
+  expect(statSync(at('short.residual')).size).toBeLessThan(0.55 * statSync(at('long.residual')).size);
+  const [whole, half] = [await logitsOf(at('long.residual')), await logitsOf(at('short.residual'))];
+  half.forEach((x, i) => void expect(Math.abs(x - whole[i])).toBeLessThan(0.02));
+  expect(half).not.toEqual(whole);
+  for (const name of ['half.onnx', 'half.h5'])
+    await expect(convert('resnet8-cifar10', at(name), { bf16: true })).rejects.toMatchObject({ code: 'ARGUMENT' });
 });
 
 test('an ONNX model becomes the same network with its record, and one again', async () => {

@@ -1,6 +1,7 @@
 import { checkTarget, writeFileAtomic } from '#file';
 import { aborted, ResidualError, unknownName } from '../errors.js';
 import type { HubOptions } from '../hub/options.js';
+import { type AnyTensor, toBfloat16 } from '../tensor.js';
 import { byteLength, type Checkpoint, type Metadata } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
 import { type DialectName, dialectNames, dialects } from '../weights/names.js';
@@ -28,6 +29,8 @@ export interface ConvertOptions
   readonly architecture?: LoadOptions['architecture'];
   /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
   readonly dialect?: DialectName | typeof ownSpelling | undefined;
+  /** Round convolutions and dense layers to bf16, which halves the file; norms and biases stay as they are. */
+  readonly bf16?: boolean | undefined;
   /** Replace a file that is there. */
   readonly force?: boolean | undefined;
   /** For ONNX: join each BatchNorm with the convolution before it. */
@@ -93,7 +96,8 @@ export async function convert(
   }
   // Readers look at what stands beside the new file, too, and at nothing else if that cannot be read.
   const there = await attempt(() => readSideFiles(to));
-  const content = await throughFile(from, format, options, there);
+  const read = await throughFile(from, format, options, there);
+  const content = options.bf16 ? { ...read, tensors: inBf16(read.tensors) } : read;
   if (options.signal?.aborted) throw aborted();
   await writeFileAtomic(to, watch([...(await containers[format].bytes(content))], options));
   const { size, bytes } = sizeOfAll(content.tensors.values());
@@ -197,6 +201,15 @@ async function throughFile(
     await opened.close();
   }
 }
+
+/** Tensors of one axis are norms and biases: few numbers, and the variances among them are divided by. */
+const inBf16 = (tensors: ReadonlyMap<string, AnyTensor>): ReadonlyMap<string, AnyTensor> =>
+  new Map(
+    Array.from(tensors, ([name, tensor]): [string, AnyTensor] => [
+      name,
+      tensor.dtype === 'float32' && tensor.shape.length > 1 ? toBfloat16(tensor) : tensor,
+    ]),
+  );
 
 /**
  * What becomes of tensors that keep their names where names alone do not tell the network: told, or refused where the
@@ -354,6 +367,7 @@ const withoutNumbers = (from: string | URL | Uint8Array | Blob): string =>
 const loading = ({
   to,
   dialect,
+  bf16,
   force,
   fold,
   trainingStep,
@@ -369,7 +383,7 @@ const loading = ({
 /** Options that the format would not obey are refused, not ignored. */
 function checkOptions(
   format: TargetFormat,
-  { labels, preprocess, dialect, fold, trainingStep, batch }: ConvertOptions,
+  { labels, preprocess, dialect, bf16, fold, trainingStep, batch }: ConvertOptions,
 ): void {
   const keeps = format === 'onnx' || containers[format].keepsRecord;
   const refuse = (what: string) => {
@@ -380,6 +394,8 @@ function checkOptions(
   if (dialect !== undefined && format === 'onnx')
     refuse('an ONNX model has the names of its network; leave dialect out');
   if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
+  if (bf16 && (format === 'onnx' || format === 'keras'))
+    refuse(`numbers of bf16 are kept in .residual, .safetensors and .pth files; ${format} keeps float32`);
   if (trainingStep && format !== 'onnx') refuse(`a step of training is written as ONNX; ${format} holds weights alone`);
   if (trainingStep && fold) refuse('a step of training measures its BatchNorms; leave fold out');
   if (batch !== undefined && !trainingStep) refuse('batch is for a step of training; other files take any batch');

@@ -69,7 +69,8 @@ export async function featureFeed(
     readonly channels: 1 | 3;
     readonly engine: EngineOptions;
     readonly signal?: AbortSignal | undefined;
-    readonly onSkipped?: (id: string, reason: string) => void;
+    /** Told of a picture that is skipped. */
+    readonly onNote?: ((text: string) => void) | undefined;
   },
 ): Promise<{ feed: Feed; head: Graph }> {
   if (recipe.freeze === '')
@@ -87,7 +88,7 @@ export async function featureFeed(
       `the features of ${count} pictures at ${recipe.freeze} take ${(4e-9 * size * count).toFixed(1)} GB; freeze up to a later point, such as avgpool`,
       { setting: 'freeze' },
     );
-  const { seed, channels, workers, strict = false, engine, signal, onSkipped } = options;
+  const { seed, channels, workers, strict = false, engine, signal, onNote } = options;
   const model = momentary(graph, record, weights, { ...engine, precision: recipe.precision });
 
   async function keep(examples: readonly Example[], smoothing: number): Promise<Kept> {
@@ -95,7 +96,7 @@ export async function featureFeed(
     const kept: Example[] = [];
     const common = { plan: record.plan, classes, channels, workers, strict, seed, signal, smoothing };
     for await (const batch of batches(examples, { ...judged(examples), ...common })) {
-      for (const { id, error } of batch.skipped) onSkipped?.(id, error.message);
+      for (const { error } of batch.skipped) onNote?.(`skipped ${error.message}`);
       const { [recipe.freeze]: found } = await model.run(batch.images, [recipe.freeze], { signal });
       features.set(found.data.subarray(0, batch.indices.length * size), kept.length * size);
       targets.set(batch.targets.data.subarray(0, batch.indices.length * classes), kept.length * classes);

@@ -33,9 +33,15 @@ export const judgedTogether = 64;
 export function pictureFeed(
   data: Dataset,
   recipe: Recipe,
-  options: Fetching & { readonly plan: Plan; readonly seed: number; readonly channels: 1 | 3 },
+  options: Fetching & {
+    readonly plan: Plan;
+    /** Side of the training pictures, where not the plan's. */
+    readonly size?: number | undefined;
+    readonly seed: number;
+    readonly channels: 1 | 3;
+  },
 ): Feed {
-  const { plan, seed, channels, workers, cache, strict = false } = options;
+  const { plan, size, seed, channels, workers, cache, strict = false } = options;
   const { train, validation, classes } = data;
   const augment = parseAugment(recipe.augment);
   const { mixup, cutmix, smoothing, repeats } = recipe;
@@ -55,7 +61,7 @@ export function pictureFeed(
         smoothing,
         seed,
         epoch,
-        size: recipe.size || undefined,
+        size,
         strict,
         full: true,
       });

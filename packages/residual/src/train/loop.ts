@@ -301,11 +301,11 @@ const stopped = ({ folder }: Lesson, updates: number): ResidualError =>
   );
 
 /** The step as a trainer, with all that was learnt before. */
-async function start(
-  lesson: Lesson,
+export async function start(
+  lesson: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
   phase: Phase,
   weights: Weights,
-  state: TrainerState | undefined,
+  state?: TrainerState,
 ): Promise<Running> {
   const { student, recipe, course, engine } = lesson;
   const step = stepOf(student.graph, recipe, course.batch, phase.freeze);

@@ -1,11 +1,10 @@
 import type { Dataset } from '../data/dataset.js';
-import { startTrainer } from '../engines/trainer.js';
 import { isTrainable } from '../graph/graph.js';
 import { summary } from '../graph/summary.js';
 import type { Model } from '../tasks/model.js';
 import { sizeOf } from '../tensor.js';
 import { updateAt } from './course.js';
-import { stepOf, trainerOptions } from './loop.js';
+import { start } from './loop.js';
 import { masksOf } from './masks.js';
 import type { Recipe } from './settings.js';
 import type { Phase } from './stages.js';
@@ -54,10 +53,9 @@ const warming = 2;
  */
 export async function planRun(model: Model, data: Dataset, options: TrainOptions): Promise<RunPlan> {
   const { lesson, notes } = await prepare(model, data, options);
-  const { student, recipe, course, phases, feed, engine, seed } = lesson;
+  const { student, recipe, course, phases, feed, seed } = lesson;
   const { graph, weights } = student;
-  const step = stepOf(graph, recipe, course.batch, phases[0].freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, trainerOptions(lesson, step));
+  const { step, trainer } = await start(lesson, phases[0], weights);
   const times: { whole: number; step: number }[] = [];
   try {
     let [number, from] = [0, performance.now()];

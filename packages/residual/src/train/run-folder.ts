@@ -90,6 +90,28 @@ const files = {
 /** Where a file of a run is. */
 export const fileOf = (folder: string, which: keyof typeof files): string => join(folder, files[which]);
 
+/** @throws FILE for a folder that holds something already, or cannot be looked into. */
+export function checkFree(folder: string): void {
+  const there = contentOf(folder).filter((name) => name !== 'checkpoints');
+  if (there.length > 0)
+    throw new ResidualError(
+      'FILE',
+      there.includes(files.config)
+        ? `${folder}: a run is there already; go on with it (resume, --resume ${folder}), or name another folder`
+        : `${folder}: the folder is not empty (${there.slice(0, 3).join(', ')}${there.length > 3 ? ', …' : ''}); name another for the run`,
+      { file: folder },
+    );
+}
+
+function contentOf(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw writeError(folder, error);
+  }
+}
+
 /**
  * Begins a run's folder.
  * @throws FILE when it cannot be made or written to, or holds something already.
@@ -100,15 +122,7 @@ export async function createRun(folder: string, config: RunConfig): Promise<void
   } catch (error) {
     throw writeError(folder, error);
   }
-  const there = readdirSync(folder).filter((name) => name !== 'checkpoints');
-  if (there.length > 0)
-    throw new ResidualError(
-      'FILE',
-      there.includes(files.config)
-        ? `${folder}: a run is there already; go on with it (resume, --resume ${folder}), or name another folder`
-        : `${folder}: the folder is not empty (${there.slice(0, 3).join(', ')}${there.length > 3 ? ', …' : ''}); name another for the run`,
-      { file: folder },
-    );
+  checkFree(folder);
   await writeText(fileOf(folder, 'config'), `${JSON.stringify(config, null, 2)}\n`);
 }
 

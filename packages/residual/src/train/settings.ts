@@ -59,6 +59,11 @@ export const settings = {
   accumulate: whole(1, [1, 4096], 'steps whose gradients make one update'),
   size: whole(0, side, 'side of the training pictures; 0: as the network takes them'),
   testSize: whole(0, side, 'side of the pictures it is tested on; 0: as the network takes them'),
+  testScale: numeric(
+    0,
+    [0, 8],
+    'the same as a multiple of the side the network takes, in steps of 8 pixels; 0: as testSize says',
+  ),
   testCrop: numeric(0, share, 'share of the short side that is tested; 0: as the preprocessing has it'),
 
   optimizer: word(['sgd', 'adam', 'adamw', 'lamb'], 'how gradients become updates'),
@@ -113,6 +118,11 @@ export const settings = {
   ),
   stageRate: numeric(1, [0.0001, 1], 'rate of each stage as a share of that of the one behind it'),
   featuresOnce: flag('compute the features of the frozen part once and train what is behind it on them'),
+  headFirst: whole(
+    0,
+    [0, 100_000],
+    'epochs in which a new classifier first learns alone, on features that are computed once; 0: none',
+  ),
   validateEvery: whole(1, [1, 100_000], 'epochs from validation to validation'),
 } as const satisfies Record<string, Setting<number> | Setting<string> | Setting<boolean>>;
 

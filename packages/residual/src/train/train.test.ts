@@ -160,6 +160,31 @@ describe('a run', () => {
     expect(last.graph.parameters.find(({ name }) => name === 'fc.weight')?.shape).toEqual([4, 4]);
   });
 
+  test('a new classifier learns alone first, once, and nothing else moves', async () => {
+    const folder = scratch();
+    const still = { ...tinyRecipe, epochs: 1, rate: 0, average: 0, freezeNorms: true, testScale: 4 / 3 };
+    const data = tinyData(24, ['ant', 'bee', 'cat']);
+    const before = await tinyModel().weights();
+    const notes: string[] = [];
+    const went = { ...options, recipe: { ...still, headFirst: 500 }, onNote: (text: string) => notes.push(text) };
+    const run = await train(tinyModel(5), data, { ...went, out: join(folder, 'run') });
+    expect(notes).toContainEqual('the new classifier first learns alone, for 500 epochs');
+    const without = await train(tinyModel(5), data, { ...went, recipe: still, out: join(folder, 'without') });
+    expect(without.epochs[0].validation?.loss).toBeCloseTo(Math.log(3), 5);
+    expect(run.epochs[0].validation?.loss).toBeLessThan(0.9);
+    const learnt = (await readCheckpoint(fileOf(run.folder, 'last'))).weights;
+    const moved = Array.from(before.keys()).filter(
+      (name) => String(learnt.get(name)?.data) !== String(before.get(name)?.data),
+    );
+    expect(moved.sort()).toEqual(['fc.bias', 'fc.weight']);
+    // Its pictures are tested at 8 × 8 and learnt from at 6 × 6, now and when another run begins with it.
+    await using last = await run.last({ engine: 'reference' });
+    expect(last.record.plan).toContainEqual({ step: 'centerCrop', height: 8, width: 8 });
+    const again = await train(last, data, { ...went, out: join(folder, 'again') });
+    expect(notes.filter((note) => /first learns alone/.test(note))).toHaveLength(1);
+    expect(again.epochs[0].validation).toEqual(run.epochs[0].validation);
+  });
+
   test('labels that hold together, and shares; classes counted by their size', async () => {
     const { train: examples, validation = [], ...data } = tinyData();
     const several = (all: typeof examples) =>

@@ -10,12 +10,14 @@ import { type RunCheckpoint, readCheckpoint } from './checkpoint.js';
 import { courseOf } from './course.js';
 import { featureFeed } from './features-once.js';
 import { type Feed, type Fetching, pictureFeed } from './feed.js';
+import { withTrainedHead } from './head-first.js';
 import { judgeModel, momentary, outputKind } from './judging.js';
 import { type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
 import { writeReport } from './report.js';
 import {
   append,
+  checkFree,
   createRun,
   type EpochRow,
   fileOf,
@@ -29,7 +31,7 @@ import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
 import { checkData, checkSameClasses, fingerprint } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
-import { type Student, testedAt, withChannels, withNewHead } from './transfer.js';
+import { channelsOf, type Student, testedBy, withChannels, withNewHead } from './transfer.js';
 
 /** What both a new run and one that goes on take. */
 export interface RunOptions extends EngineOptions, Fetching {
@@ -88,9 +90,11 @@ export interface Run {
  */
 export async function train(model: Model, data: Dataset, options: TrainOptions): Promise<Run> {
   const { out, recipe: wanted = 'finetune', onNote } = options;
-  const { lesson, notes } = await prepare(model, data, options);
+  checkFree(out);
+  const { lesson, headFirst, notes } = await prepare(model, data, options);
   const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
+  const begun = headFirst ? { ...lesson, student: await withTrainedHead(lesson, data, options) } : lesson;
   await createRun(out, {
     format: 1,
     name: typeof wanted === 'string' ? wanted : 'custom',
@@ -113,7 +117,7 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
     versions: { residual: version(), node: process.version },
     begun: new Date().toISOString(),
   });
-  await go(lesson, undefined, options);
+  await go(begun, undefined, options);
   await report(out, data, options);
   return runOf(out);
 }
@@ -123,14 +127,17 @@ export async function prepare(
   model: Model,
   data: Dataset,
   options: TrainOptions,
-): Promise<{ lesson: Lesson; notes: readonly string[] }> {
+): Promise<{ lesson: Lesson; headFirst: boolean; notes: readonly string[] }> {
   const { out, seed = 0, channels, recipe: wanted = 'finetune' } = options;
   const asked = await resolveRecipe(wanted, options.set);
   checkData(data);
   const notes: string[] = [];
   const recipe = fitting(asked, data, notes);
-  const student = await studentOf(model, data, recipe, { channels, notes });
-  return { lesson: await lessonOf(student, data, recipe, seed, out, options), notes };
+  const { student, isNew } = await studentOf(model, data, recipe, { channels, notes });
+  const lesson = await lessonOf(student, data, recipe, seed, out, options);
+  const headFirst = isNew && recipe.headFirst > 0 && !recipe.featuresOnce;
+  if (headFirst) notes.push(`the new classifier first learns alone, for ${recipe.headFirst} epochs`);
+  return { lesson, headFirst, notes };
 }
 
 /**
@@ -267,9 +274,10 @@ async function studentOf(
   { classes }: Dataset,
   recipe: Recipe,
   { channels, notes }: { channels: 1 | 3 | undefined; notes: string[] },
-): Promise<Student> {
+): Promise<{ student: Student; isNew: boolean }> {
   if (model.record.quantisation)
     throw new ResidualError('ARGUMENT', `${model.name} is quantised to 8 bits; train the float model it was made from`);
+  let isNew = false;
   let student: Student = { graph: model.graph, weights: await model.weights(), record: model.record };
   const known = model.record.classes?.map(({ label }) => label);
   const same = known?.length === classes.length && known.every((label, i) => label === classes[i]);
@@ -277,16 +285,12 @@ async function studentOf(
     student = { ...student, record: { ...student.record, classes: classes.map((label) => ({ label })) } };
   else if (!same) {
     student = withNewHead(student, classes);
+    isNew = true;
     notes.push(`${model.name}: a new classifier for ${classes.length} classes`);
   }
   if (channels !== undefined) student = withChannels(student, channels);
-  const [, , height, width] = student.graph.inputs[0].shape;
-  if (recipe.testSize > 0 || recipe.testCrop > 0) {
-    const size = recipe.testSize > 0 ? ([recipe.testSize, recipe.testSize] as const) : ([height, width] as const);
-    const plan = testedAt(student.record.plan, size, recipe.testCrop);
-    student = { ...student, record: { ...student.record, preprocess: 'custom', plan } };
-  }
-  return student;
+  student = testedBy(student, recipe);
+  return { student, isNew };
 }
 
 async function lessonOf(
@@ -298,30 +302,22 @@ async function lessonOf(
   options: RunOptions,
 ): Promise<Lesson> {
   const { record } = whole;
-  const channels = whole.graph.inputs[0].shape[1];
-  if (channels !== 1 && channels !== 3)
-    throw new ResidualError(
-      'GRAPH',
-      `${whole.graph.name} takes ${channels} channels, and pictures have 1 or 3; pass channels to adapt it`,
-    );
+  const channels = channelsOf(whole);
   const { workers, cache, strict, saveEvery = 300, signal, most, onStep, onSaved, onNote } = options;
   const engine: EngineOptions = {
     engine: options.engine,
     threads: options.threads,
     device: options.device,
   };
+  const [, , height, width] = whole.graph.inputs[0].shape;
+  const size = recipe.size || (height === width ? height : undefined);
   // What does not fit is told before the folder is made.
   const phases = recipe.featuresOnce ? [{ epoch: 0, freeze: '' }] : phasesOf(whole.graph, recipe);
   const course = courseOf(recipe, data.train.length);
   const fetching = { seed, channels, workers, strict } as const;
   const { feed, head } = recipe.featuresOnce
-    ? await featureFeed(whole, data, recipe, {
-        ...fetching,
-        engine,
-        signal,
-        onSkipped: (_, reason) => onNote?.(`skipped ${reason}`),
-      })
-    : { feed: pictureFeed(data, recipe, { ...fetching, plan: record.plan, cache }), head: undefined };
+    ? await featureFeed(whole, data, recipe, { ...fetching, engine, signal, onNote })
+    : { feed: pictureFeed(data, recipe, { ...fetching, plan: record.plan, cache, size }), head: undefined };
   const student: Student = head ? { ...whole, graph: head } : whole;
   stepOf(student.graph, recipe, course.batch, phases[0].freeze);
   const { validation } = feed;

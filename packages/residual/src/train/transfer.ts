@@ -3,6 +3,7 @@ import type { Graph } from '../graph/graph.js';
 import type { Plan } from '../image/plan.js';
 import type { ModelRecord } from '../tasks/model.js';
 import { sharedFloats, sizeOf, type Tensor, type Weights } from '../tensor.js';
+import type { Recipe } from './settings.js';
 
 /** A network with its weights and record: what a run begins with. */
 export interface Student {
@@ -12,7 +13,7 @@ export interface Student {
 }
 
 /** The layer that makes a score of each class. @throws GRAPH when there is none */
-function classifierOf({ nodes, outputs, name }: Graph): { weight: number; bias: number | undefined } {
+function classifierOf({ nodes, outputs, name }: Graph): { input: number; weight: number; bias: number | undefined } {
   const output = outputs.find((one) => one.name === 'logits' || one.name === 'probabilities');
   let maker = nodes.find((node) => output && node.outputs.includes(output.value));
   if (maker?.op === 'softmax') maker = nodes.find((node) => node.outputs.includes(maker?.inputs[0] as number));
@@ -21,7 +22,16 @@ function classifierOf({ nodes, outputs, name }: Graph): { weight: number; bias: 
       'GRAPH',
       `${name} has no dense layer that makes a score of each class; build it with one: { classes: 10 }`,
     );
-  return { weight: maker.inputs[1], bias: maker.inputs[2] };
+  return { input: maker.inputs[0], weight: maker.inputs[1], bias: maker.inputs[2] };
+}
+
+/** The layer whose result the classifier reads. @throws GRAPH when the network ends in no dense layer. */
+export function beforeClassifier(graph: Graph): string {
+  const { input } = classifierOf(graph);
+  const node = graph.nodes.find(({ outputs }) => outputs.includes(input));
+  if (node === undefined)
+    throw new ResidualError('GRAPH', `${graph.name} is a classifier alone; there is nothing before it`);
+  return node.name;
 }
 
 /**
@@ -69,6 +79,16 @@ export function adaptedConvolution({ shape, data }: Tensor, channels: number): T
         next[to + i] += channels === 1 ? data[from + i] : (data[from + i] * before) / channels;
     }
   return { dtype: 'float32', shape: [out, channels, height, width], data: next };
+}
+
+/** Channels of the pictures that a network takes. @throws GRAPH when it takes no pictures. */
+export function channelsOf({ graph }: Student): 1 | 3 {
+  const channels = graph.inputs[0].shape[1];
+  if (channels === 1 || channels === 3) return channels;
+  throw new ResidualError(
+    'GRAPH',
+    `${graph.name} takes ${channels} channels, and pictures have 1 or 3; pass channels to adapt it`,
+  );
 }
 
 /**
@@ -123,6 +143,16 @@ export function testedAt(plan: Plan, [height, width]: readonly [number, number],
     { step: 'centerCrop', height, width },
     ...values,
   ];
+}
+
+/** The network with the preprocessing that a recipe tests it by. */
+export function testedBy(student: Student, { testSize, testScale, testCrop }: Recipe): Student {
+  const { record, graph } = student;
+  if (testSize === 0 && testScale === 0 && testCrop === 0) return student;
+  const [, , ...sides] = graph.inputs[0].shape;
+  const [height, width] = sides.map((side) => testSize || (testScale ? 8 * Math.round((side * testScale) / 8) : side));
+  const plan = testedAt(record.plan, [height, width], testCrop);
+  return { ...student, record: { ...record, preprocess: 'custom', plan } };
 }
 
 /** All weights of a network: those that learnt, and those that stayed. */
