@@ -70,14 +70,16 @@ export async function learn(
     precision?: TrainerOptions['precision'];
     seed?: number;
     every?: number;
+    threads?: number;
   } = {},
 ): Promise<Curve> {
-  const { batch = 128, rate: highest = 0.1, precision = 'f32', seed = 1, every = 50 } = options;
+  const { batch = 128, rate: highest = 0.1, precision = 'f32', seed = 1, every = 50, threads } = options;
   const classes = data.classes.length;
   const graph = build(name, { classes });
   const step = trainingStep(graph, { shape: [batch, 3, 32, 32], loss: 'crossEntropy', trains: () => true });
   const trainer = await startTrainer('auto', step, initialise(graph, { seed }), {
     precision,
+    threads,
     optimizer: { name: 'sgd', momentum: 0.9, nesterov: false, decay: 1e-4 },
     groups: [{ parameters: step.trained.map((parameter) => parameter.name), rate: 1, decay: 1 }],
   });

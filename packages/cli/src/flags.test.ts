@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { bytes, classifyFlags, flagName } from './flags.js';
+import { bytes } from './flag-values.js';
+import { classifyFlags, flagName } from './flags.js';
 
 const parse = (key: keyof typeof classifyFlags, text: string): unknown => {
   const flag = classifyFlags[key];

@@ -12,9 +12,49 @@ interface Done {
   readonly pictures: number;
 }
 
-/** A bar on stderr for one epoch after the other, with images/s and the time left of the whole run; nothing where no terminal is. */
-export async function startTrainingBar(stream: Stream = process.stderr) {
-  if (!stream.isTTY) return { show(_: Done) {}, hide() {}, stop() {} };
+/** What shows how far a run is. */
+interface TrainingBar {
+  readonly show: (done: Done) => void;
+  /** Takes it off the screen before something else is written; it comes back by itself. */
+  readonly hide: () => void;
+  readonly stop: () => void;
+}
+
+/** Seconds between two lines where no terminal is. */
+const between = 30;
+
+/**
+ * A bar on stderr for one epoch after the other, with images/s and the time left of the whole run. Where no terminal is,
+ * a plain line now and then: a long epoch should not look dead.
+ *
+ * @param options `plain`: whether lines are wanted where there is no terminal. `now`: milliseconds of a clock.
+ */
+export async function startTrainingBar({
+  stream = process.stderr,
+  plain = true,
+  now = () => performance.now(),
+}: {
+  stream?: Stream;
+  plain?: boolean;
+  now?: () => number;
+} = {}): Promise<TrainingBar> {
+  const pace = pacing(now);
+  if (!stream.isTTY) {
+    let told = now();
+    return {
+      show(done) {
+        const { rate, left } = pace(done);
+        if (!plain || now() - told < between * 1000) return;
+        told = now();
+        const { epoch, epochs, step, steps, loss } = done;
+        stream.write(
+          `epoch ${epoch}/${epochs}  step ${step}/${steps}  loss ${loss.toPrecision(3)}  ${rate} images/s  ${left} left\n`,
+        );
+      },
+      hide() {},
+      stop() {},
+    };
+  }
   const { default: cliProgress } = await import('cli-progress');
   const bar = new cliProgress.SingleBar({
     stream,
@@ -26,34 +66,33 @@ export async function startTrainingBar(stream: Stream = process.stderr) {
     forceRedraw: true,
     gracefulExit: false, // Ctrl-C is the command line's to handle
   });
-  let begun: { at: number; steps: number } | undefined;
   let active = false;
+  const hide = () => {
+    if (active) bar.stop();
+    active = false;
+  };
   return {
-    show({ epoch, epochs, step, steps, loss, pictures }: Done) {
-      const now = performance.now();
-      const at = (epoch - 1) * steps + step;
-      begun ??= { at: now, steps: at };
-      const done = at - begun.steps;
-      const fields = {
-        epoch,
-        epochs,
-        loss: loss.toPrecision(3),
-        rate: done > 0 ? rateOf(done * pictures, now - begun.at) : '–',
-        left: done > 0 ? timeOf(((epochs * steps - at) * (now - begun.at)) / done / 1000) : '–',
-      };
+    show(done) {
+      const { epoch, epochs, step, steps, loss } = done;
+      const fields = { epoch, epochs, loss: loss.toPrecision(3), ...pace(done) };
       if (!active) bar.start(steps, step, fields);
       else bar.update(step, fields);
       active = true;
     },
-    /** Takes it off the screen before something else is written; it comes back by itself. */
-    hide() {
-      if (active) bar.stop();
-      active = false;
-    },
-    stop() {
-      if (active) bar.stop();
-      active = false;
-    },
+    hide,
+    stop: hide,
+  };
+}
+
+/** Images a second and the time left, both since the first step it is told of. */
+function pacing(now: () => number) {
+  let begun: { at: number; steps: number } | undefined;
+  return ({ epoch, epochs, step, steps, pictures }: Done): { rate: string; left: string } => {
+    const at = (epoch - 1) * steps + step;
+    begun ??= { at: now(), steps: at };
+    const [done, took] = [at - begun.steps, now() - begun.at];
+    if (done <= 0) return { rate: '–', left: '–' };
+    return { rate: rateOf(done * pictures, took), left: timeOf(((epochs * steps - at) * took) / done / 1000) };
   };
 }
 

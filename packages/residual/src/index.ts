@@ -78,7 +78,8 @@ export {
   type Station,
 } from './tasks/compare.js';
 export { isRecording } from './tasks/compare-recorded.js';
-export { type Converted, type ConvertOptions, convert, spellings } from './tasks/convert.js';
+export { type Converted, convert } from './tasks/convert.js';
+export { type ConvertOptions, spellings } from './tasks/convert-options.js';
 export { type Exported, type ExportOptions, exportOnnx } from './tasks/export.js';
 export { exportTrainingStep, type TrainingStepOptions } from './tasks/export-training.js';
 export { type Inspection, type InspectOptions, inspect } from './tasks/inspect.js';

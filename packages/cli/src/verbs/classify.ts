@@ -159,11 +159,11 @@ async function open({ model, weights, labels, classes: _, ...options }: Options,
 /** The plan's steps with this picture's sizes where they are asked for; writes what the network saw where that is. */
 async function preprocessing(
   file: string,
-  { record }: Model,
+  { record, graph }: Model,
   options: Options,
 ): Promise<readonly string[] | undefined> {
   if (!options.explainPreprocessing && options.saveInput === undefined) return undefined;
-  const { steps, png } = await explainPreprocessing(file, record.plan);
+  const { steps, png } = await explainPreprocessing(file, record.plan, graph.inputs[0].shape[1] === 1 ? 1 : 3);
   if (options.saveInput !== undefined) await writeWhole(options.saveInput, await png());
   return options.explainPreprocessing ? steps : undefined;
 }

@@ -25,8 +25,8 @@ type Options = OptionsOf<typeof trainFlags>;
 /** `residual train`: a run into a folder, or on with one. */
 export async function run([path]: readonly string[], options: Options, context: Context): Promise<number> {
   const { note, signal } = context;
-  const bar = await startTrainingBar();
   const { engine, threads, workers, cache, strict, saveEvery, stopAfter: most, json } = options;
+  const bar = await startTrainingBar({ plain: json !== true });
   const watched: RunOptions = {
     engine,
     threads,

@@ -159,6 +159,10 @@ describe.skipIf(!shared)('photographs', () => {
       const { input } = await preprocess(photos[place].id, plan);
       expect(found[0].images.slice(place * input.length, (place + 1) * input.length)).toEqual([...input]);
     }
+    const [grey] = await all(photos, { ...given, channels: 1 });
+    const { input, height, width } = await preprocess(photos[3].id, plan, undefined, 1);
+    expect(input.length).toBe(height * width);
+    expect(grey.images.slice(3 * input.length, 4 * input.length)).toEqual([...input]);
   });
 
   test('pictures kept in memory are the same pictures', async () => {

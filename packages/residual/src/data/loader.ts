@@ -81,7 +81,7 @@ export async function* batches(
 
 interface Making {
   readonly plan: Plan;
-  readonly shape: readonly [channels: number, height: number, width: number];
+  readonly shape: readonly [channels: 1 | 3, height: number, width: number];
   readonly repeats: Int32Array;
   readonly team: readonly Thread<LoaderApi>[];
   readonly room: Room;
@@ -186,7 +186,7 @@ function shapeOf(
   examples: readonly Example[],
   { channels = 3 }: BatchOptions,
   plan: Plan,
-): [channels: number, height: number, width: number] {
+): [channels: 1 | 3, height: number, width: number] {
   const size = sizeOfPlan(plan);
   if (size) return [channels, size.height, size.width];
   const { source } = examples[0];

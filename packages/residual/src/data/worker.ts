@@ -1,10 +1,9 @@
 import { setPriority } from 'node:os';
 import { move, serveThread } from '#thread';
 import { ResidualError } from '../errors.js';
-import { type Channel, decodingOf, valueTables, writeValues } from '../image/apply.js';
+import { decodingOf, inChannels, type PictureChannels, valueTables, writeValues } from '../image/apply.js';
 import type { Augment } from '../image/augment.js';
 import { augmenter } from '../image/augment-apply.js';
-import { grey } from '../image/colours.js';
 import type { Pixels } from '../image/pixels.js';
 import type { Plan } from '../image/plan.js';
 import type { Source } from './dataset.js';
@@ -19,7 +18,7 @@ export interface Share {
   readonly repeats: Int32Array;
   /** Where these pictures go: `[sources, C, H, W]`, a part of the batch in shared memory. */
   readonly images: Float32Array;
-  readonly shape: readonly [channels: number, height: number, width: number];
+  readonly shape: readonly [channels: PictureChannels, height: number, width: number];
   readonly plan: Plan;
   readonly augment: Augment;
   readonly seed: number;
@@ -49,7 +48,7 @@ async function fill(share: Share): Promise<Filled> {
   const [channels, height, width] = shape;
   const look = augmenter(plan, augment);
   const as = decodingOf(plan);
-  const tables = valueTables(plan).slice(0, channels);
+  const tables = valueTables(plan, channels);
   const size = channels * height * width;
   const failed: { place: number; error: ReturnType<ResidualError['toJSON']> }[] = [];
   const kept: { place: number; pixels: Pixels }[] = [];
@@ -61,7 +60,7 @@ async function fill(share: Share): Promise<Filled> {
         'IMAGE',
         `the picture is ${seen.width}×${seen.height} after the plan; expected ${width}×${height}: give a plan that crops or resizes to one size`,
       );
-    write(seen, channels, tables, images.subarray(place * size, (place + 1) * size));
+    writeValues(inChannels(seen, channels).data, tables, images.subarray(place * size, (place + 1) * size));
   };
   const lane = async (): Promise<void> => {
     while (next < sources.length) {
@@ -85,10 +84,6 @@ async function fill(share: Share): Promise<Filled> {
   failed.sort((a, b) => a.place - b.place);
   const buffers = new Set(kept.map(({ pixels }) => pixels.data.buffer as ArrayBuffer));
   return move({ failed, kept }, [...buffers]);
-}
-
-function write(seen: Pixels, channels: number, tables: readonly Channel[], target: Float32Array): void {
-  writeValues(channels === 1 ? grey(seen).data : seen.data, tables, target);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { grey } from './colours.js';
 import { type Decoded, type Origin, type Pixels, turns } from './pixels.js';
 import { checkPlan, checkSteps, type Decoding, movesPixels, type Plan, type Step } from './plan.js';
 import { resize, type Size } from './resize.js';
@@ -13,11 +14,11 @@ export interface Stage {
 }
 
 export interface Applied {
-  /** `[3, height, width]`, planar, in the order and range that the plan yields. */
+  /** `[C, height, width]`, planar, in the order and range that the plan yields. */
   readonly input: Float32Array;
   readonly height: number;
   readonly width: number;
-  /** What the network sees, still as RGB 0–255: the picture before the first step that changes values. */
+  /** What the network sees, still as RGB 0–255: the picture before the first step that changes values; of one channel, grey. */
   readonly cropped: Pixels;
   readonly stages: readonly Stage[];
 }
@@ -51,15 +52,24 @@ export function stagesOf(plan: Plan, picture: Size): Stage[] {
  * Carries out a plan on a decoded picture. With the presets, `input` has the bits that torchvision's
  * Resize, CenterCrop, ToTensor, Normalize and Keras' load_img, preprocess_input give (all arithmetic rounded to
  * float32 after each operation).
+ * @param channels that the network takes: for one, the picture is made grey and changed as the plan's first channel.
  * @throws ARGUMENT as `stagesOf`, IMAGE when a resize would be over 100 megapixels.
  */
-export function applyPlan(pixels: Pixels, plan: Plan): Applied {
-  const { cropped, stages } = placePixels(pixels, plan);
+export function applyPlan(pixels: Pixels, plan: Plan, channels: PictureChannels = 3): Applied {
+  const { cropped: colours, stages } = placePixels(pixels, plan);
+  const cropped = inChannels(colours, channels);
   const { width, height, data } = cropped;
-  const input = new Float32Array(width * height * 3);
-  writeValues(data, valueTables(plan), input);
+  const input = new Float32Array(width * height * channels);
+  writeValues(data, valueTables(plan, channels), input);
   return { input, height, width, cropped, stages };
 }
+
+/** How many channels a network may take of a picture. */
+export type PictureChannels = 1 | 3;
+
+/** A picture for a network of so many channels: grey for one, as it was trained. */
+export const inChannels = (pixels: Pixels, channels: PictureChannels): Pixels =>
+  channels === 1 ? grey(pixels) : pixels;
 
 /**
  * The steps of a plan that put pixels elsewhere, carried out on a decoded picture: what the network sees, still as bytes.
@@ -99,11 +109,9 @@ function lookUp(data: Uint8Array, from: number, values: Float32Array, plane: Flo
 }
 
 /** For each channel of the result: the channel it comes from and what the values 0–255 become. */
-export function valueTables(plan: Plan): Channel[] {
-  return transformValues(
-    plan,
-    [0, 1, 2].map((from) => ({ from, values: Float32Array.from({ length: 256 }, (_, value) => value) })),
-  );
+export function valueTables(plan: Plan, channels: PictureChannels = 3): Channel[] {
+  const bytes = [0, 1, 2].map((from) => ({ from, values: Float32Array.from({ length: 256 }, (_, value) => value) }));
+  return transformValues(plan, bytes).slice(0, channels);
 }
 
 /** Values of one channel, and the channel of the picture they come from. */
@@ -138,8 +146,8 @@ export function transformValues(plan: Plan, picture: readonly Channel[]): Channe
 }
 
 /** The least and the greatest value that a plan yields. */
-export function rangeOf(plan: Plan): { least: number; greatest: number } {
-  const ends = valueTables(plan).flatMap(({ values }) => [values[0], values[255]]);
+export function rangeOf(plan: Plan, channels?: PictureChannels): { least: number; greatest: number } {
+  const ends = valueTables(plan, channels).flatMap(({ values }) => [values[0], values[255]]);
   return { least: Math.min(...ends), greatest: Math.max(...ends) };
 }
 
@@ -147,14 +155,21 @@ export function rangeOf(plan: Plan): { least: number; greatest: number } {
  * A plan in words for the picture at hand, one line a step and one for the result.
  * @throws ARGUMENT as `stagesOf`.
  */
-export function explainPlan(plan: Plan, { pixels, origin }: Decoded): string[] {
+export function explainPlan(plan: Plan, { pixels, origin }: Decoded, channels: PictureChannels = 3): string[] {
   const stages = stagesOf(plan, pixels);
   const lines = stages.map((stage) =>
     stage.step.step === 'decode' ? decodeWords(origin, stage.step.as) : words(stage),
   );
+  if (channels === 1) {
+    const moved = plan.findLastIndex((step) => step.step === 'decode' || movesPixels(step));
+    lines.splice(moved + 1, 0, ['grey', 'luma of ITU-R 601; what follows as for the first channel']);
+  }
   const end = stages.at(-1)?.after ?? pixels;
-  const { least, greatest } = rangeOf(plan);
-  lines.push(['input', `[1, 3, ${end.height}, ${end.width}] float32, values ${round4(least)} … ${round4(greatest)}`]);
+  const { least, greatest } = rangeOf(plan, channels);
+  lines.push([
+    'input',
+    `[1, ${channels}, ${end.height}, ${end.width}] float32, values ${round4(least)} … ${round4(greatest)}`,
+  ]);
   return lines.map(([name, text]) => `${name.padEnd(11)}${text}`);
 }
 

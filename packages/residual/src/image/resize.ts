@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import type { Pixels } from './pixels.js';
 import type { Filter } from './plan.js';
+import { type PassWeights, precision, weightsFor } from './resize-weights.js';
 
 export interface Size {
   readonly width: number;
@@ -87,118 +88,10 @@ function takeNearest(pixels: Pixels, columns: Int32Array, rows: Int32Array, targ
 
 // The other filters
 
-/** Weight at a distance, and the distance beyond which it is nothing (Resample.c; Hamming's constants are C floats). */
-const filters: Record<Exclude<Filter, 'nearest'>, { support: number; weight(x: number): number }> = {
-  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
-  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
-  hamming: {
-    support: 1,
-    weight(x) {
-      if (x === 0) return 1;
-      if (Math.abs(x) >= 1) return 0;
-      const angle = Math.abs(x) * Math.PI;
-      return (Math.sin(angle) / angle) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(angle));
-    },
-  },
-  bicubic: {
-    support: 2,
-    weight(x) {
-      const a = -0.5;
-      const d = Math.abs(x);
-      if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-      return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0;
-    },
-  },
-  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
-};
-
-const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI));
-
-/** Weights of one pass. New pixel i is made of old ones `start[i] … start[i] + count[i]`, weights at `first[i]`. */
-interface PassWeights {
-  readonly start: Int32Array;
-  readonly count: Int32Array;
-  readonly first: Int32Array;
-  readonly weight: Int32Array;
-  /** The greatest count. */
-  readonly widest: number;
-}
-
-const precision = 22;
-const half = 1 << (precision - 1);
-const cache = new Map<string, PassWeights | undefined>();
-const cacheEntries = 32;
-const cacheableWeights = 1 << 18;
-
-/** The weights of a pass for new pixels `from … to`; undefined when the side keeps its length and is all wanted. */
-function weightsFor(
-  before: number,
-  after: number,
-  filter: Exclude<Filter, 'nearest'>,
-  from: number,
-  to: number,
-): PassWeights | undefined {
-  const key = `${before} ${after} ${filter} ${from} ${to}`;
-  const known = cache.get(key);
-  if (known) return known;
-  const made = computeWeights(before, after, filter, from, to);
-  if (made === undefined || made.weight.length > cacheableWeights) return made;
-  if (cache.size >= cacheEntries) cache.delete(cache.keys().next().value as string);
-  cache.set(key, made);
-  return made;
-}
-
-function computeWeights(
-  before: number,
-  after: number,
-  filter: Exclude<Filter, 'nearest'>,
-  from: number,
-  to: number,
-): PassWeights | undefined {
-  const size = to - from;
-  if (before === after) {
-    if (size === before) return undefined;
-    return {
-      start: Int32Array.from({ length: size }, (_, i) => from + i),
-      count: new Int32Array(size).fill(1),
-      first: new Int32Array(size),
-      weight: Int32Array.of(1 << precision),
-      widest: 1,
-    };
-  }
-  const { support, weight: weigh } = filters[filter];
-  const scale = before / after;
-  const stretch = Math.max(1, scale);
-  const reach = support * stretch;
-  const start = new Int32Array(size);
-  const count = new Int32Array(size);
-  const first = new Int32Array(size);
-  let total = 0;
-  for (let i = 0; i < size; i++) {
-    const center = (from + i + 0.5) * scale;
-    start[i] = Math.max(0, Math.trunc(center - reach + 0.5));
-    count[i] = Math.min(before, Math.trunc(center + reach + 0.5)) - start[i];
-    first[i] = total;
-    total += count[i];
-  }
-  const weight = new Int32Array(total);
-  let widest = 0;
-  for (const n of count) widest = Math.max(widest, n);
-  const exact = new Float64Array(widest);
-  for (let i = 0; i < size; i++) {
-    const center = (from + i + 0.5) * scale;
-    let sum = 0;
-    for (let j = 0; j < count[i]; j++) {
-      exact[j] = weigh((start[i] + j - center + 0.5) * (1 / stretch));
-      sum += exact[j];
-    }
-    for (let j = 0; j < count[i]; j++) {
-      const share = (sum === 0 ? exact[j] : exact[j] / sum) * (1 << precision);
-      weight[first[i] + j] = Math.trunc(share < 0 ? share - 0.5 : share + 0.5);
-    }
-  }
-  return { start, count, first, weight, widest };
-}
+/** Of this module, so that the loops below know them as constants. */
+const bits = precision;
+/** Half of a sum's last place, so that cutting rounds. */
+const half = 1 << (bits - 1);
 
 /** Kept between calls: fresh memory costs more than the arithmetic on it. */
 const bandBytes = 1 << 20;
@@ -288,21 +181,21 @@ function columnByColumn(
           Math.imul(source[j], u) +
           Math.imul(source[k], v) +
           Math.imul(source[l], w)) >>
-        precision;
+        bits;
       target[o + 1] =
         (half +
           Math.imul(source[i + 1], t) +
           Math.imul(source[j + 1], u) +
           Math.imul(source[k + 1], v) +
           Math.imul(source[l + 1], w)) >>
-        precision;
+        bits;
       target[o + 2] =
         (half +
           Math.imul(source[i + 2], t) +
           Math.imul(source[j + 2], u) +
           Math.imul(source[k + 2], v) +
           Math.imul(source[l + 2], w)) >>
-        precision;
+        bits;
     }
   }
 }
@@ -335,9 +228,9 @@ function oneRow(
       g = (g + Math.imul(source[i + 1], w)) | 0;
       b = (b + Math.imul(source[i + 2], w)) | 0;
     }
-    target[o] = r >> precision;
-    target[o + 1] = g >> precision;
-    target[o + 2] = b >> precision;
+    target[o] = r >> bits;
+    target[o + 1] = g >> bits;
+    target[o + 2] = b >> bits;
   }
 }
 
@@ -368,7 +261,7 @@ function passDown(
     if (rows <= 4) fourRows(source, a, b, c, d, t, u, v, w, length, target, y * length);
     else addFourRows(source, a, b, c, d, t, u, v, w, sums);
   }
-  if (rows > 4) for (let i = 0, o = y * length; i < length; i++, o++) target[o] = sums[i] >> precision;
+  if (rows > 4) for (let i = 0, o = y * length; i < length; i++, o++) target[o] = sums[i] >> bits;
 }
 
 function fourRows(
@@ -392,7 +285,7 @@ function fourRows(
         Math.imul(source[b + i], u) +
         Math.imul(source[c + i], v) +
         Math.imul(source[d + i], w)) >>
-      precision;
+      bits;
 }
 
 function addFourRows(

@@ -1,4 +1,5 @@
 import { startThread } from '#thread';
+import type { PictureChannels } from './apply.js';
 import type { PictureInput } from './pixels.js';
 import type { Plan } from './plan.js';
 import type { PixelApi, Prepared } from './worker.js';
@@ -13,9 +14,9 @@ const pixels = startThread<PixelApi>(new URL('./worker.js', import.meta.url));
 export function preprocessAside(
   picture: PictureInput,
   plan: Plan,
-  { signal }: { signal?: AbortSignal | undefined } = {},
+  { channels, signal }: { channels?: PictureChannels | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<Prepared> {
-  return pixels.call('preprocess', [picture, plan], { signal });
+  return pixels.call('preprocess', [picture, plan, channels], { signal });
 }
 
 /** Starts the thread and loads the decoder ahead of the first picture; what goes wrong is told when a picture comes. */

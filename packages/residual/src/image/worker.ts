@@ -1,5 +1,6 @@
 import { decode } from '#decode';
 import { move, serveThread } from '#thread';
+import type { PictureChannels } from './apply.js';
 import type { PictureInput } from './pixels.js';
 import type { Plan } from './plan.js';
 import { type Preprocessed, preprocess } from './preprocess.js';
@@ -9,7 +10,7 @@ export type Prepared = Pick<Preprocessed, 'input' | 'height' | 'width'>;
 
 /** What the pixel thread does: decode one picture and carry out its plan. */
 export interface PixelApi {
-  preprocess(picture: PictureInput, plan: Plan): Promise<Prepared>;
+  preprocess(picture: PictureInput, plan: Plan, channels?: PictureChannels): Promise<Prepared>;
   /** Loads the decoder, which takes longer than a picture. */
   warm(): Promise<void>;
 }
@@ -31,8 +32,8 @@ serveThread<PixelApi>(
         'default',
       );
     },
-    async preprocess(picture, plan) {
-      const { input, height, width } = await preprocess(picture, plan);
+    async preprocess(picture, plan, channels) {
+      const { input, height, width } = await preprocess(picture, plan, undefined, channels);
       return move({ input, height, width }, [input.buffer as ArrayBuffer]);
     },
   },

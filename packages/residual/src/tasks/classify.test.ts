@@ -379,16 +379,16 @@ describe('a Keras model that makes no scores of classes is no classifier', () =>
   });
 });
 
-test('a network of one channel says so before a picture is read', async () => {
-  const graph = resnet18({ channels: 1, classes: 4, size: 32, width: 8, widthPerGroup: 8 });
-  const record = { architecture: 'grey', preprocess: 'tf', plan: preset('tf', { height: 32, width: 32 }) };
+test('a network of four channels says so before a picture is read', async () => {
+  const graph = resnet18({ channels: 4, classes: 4, size: 32, width: 8, widthPerGroup: 8 });
+  const record = { architecture: 'four', preprocess: 'tf', plan: preset('tf', { height: 32, width: 32 }) };
   await using model = createModel(graph, record, { seed: 1 });
-  const message = expect.stringMatching(/takes pictures of 1 channel, .* pass arrays \[N, 1, 32, 32\]/);
+  const message = expect.stringMatching(/takes pictures of 4 channels, .* pass arrays \[N, 4, 32, 32\]/);
   await expect(classify(model, 'absent.jpg')).rejects.toMatchObject({ code: 'GRAPH', message });
   await expect(classify.each(model, ['absent.jpg']).next()).rejects.toMatchObject({ code: 'GRAPH', message });
   const x = tensor(
-    Float32Array.from({ length: 1024 }, (_, i) => Math.sin(i)),
-    [1, 1, 32, 32],
+    Float32Array.from({ length: 4096 }, (_, i) => Math.sin(i)),
+    [1, 4, 32, 32],
   );
   expect(await classify(model, x)).toHaveLength(4);
 });

@@ -1,4 +1,5 @@
 import { aborted, ResidualError } from '../errors.js';
+import type { PictureChannels } from '../image/apply.js';
 import type { PictureInput } from '../image/pixels.js';
 import { preprocessAside, warmPixels } from '../image/thread.js';
 import type { Prepared } from '../image/worker.js';
@@ -6,7 +7,7 @@ import type { ClassLabel } from '../models/classes.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import { headWeights } from '../weights/head.js';
 import type { Model } from './model.js';
-import { endsInSigmoid, list, outputsOf } from './network.js';
+import { endsInSigmoid, list, outputsOf, pictureChannels } from './network.js';
 
 /** One class and how sure the model is of it. */
 export interface Prediction {
@@ -40,18 +41,18 @@ export type Row =
 /**
  * Classifies one picture: a path, bytes, a Blob, or a tensor `[1, C, H, W]` that is already preprocessed.
  *
- * @throws FILE, IMAGE, GRAPH, also where the network takes no three channels; ENGINE, NUMERICS, ABORTED; CLASSES when the
+ * @throws FILE, IMAGE, GRAPH, also where the network takes neither three channels nor one; ENGINE, NUMERICS, ABORTED; CLASSES when the
  * model is no classifier.
  * @example const [best] = await classify(model, 'elephant.jpg', { top: 1 });
  */
 async function one(model: Model, picture: PictureInput | Tensor, options: ClassifyOptions = {}): Promise<Prediction[]> {
   requireClassifier(model);
   checkOptions(model, options);
-  if (!isTensor(picture)) requireColours(model);
+  if (!isTensor(picture)) pictureChannels(model);
   prepareAhead(model);
   const x = isTensor(picture)
     ? batchOfOne(picture)
-    : toTensor([await preprocessAside(picture, model.record.plan, options)]);
+    : toTensor([await preprocessAside(picture, model.record.plan, { ...options, channels: pictureChannels(model) })]);
   const output = isTensor(picture) ? await model.predict(x, options) : await scores(model, x, options);
   return rank(model, output, 0, options);
 }
@@ -62,7 +63,7 @@ async function one(model: Model, picture: PictureInput | Tensor, options: Classi
  *
  * @param options `batch`: pictures that go through the network together. When left out: eight of a list for as long as
  * there are so many, else one; of an asynchronous sequence one, so that an answer does not wait for pictures to come.
- * @throws ENGINE, ABORTED; GRAPH when the network takes no three channels; CLASSES when the model is no classifier.
+ * @throws ENGINE, ABORTED; GRAPH when the network takes neither three channels nor one; CLASSES when the model is no classifier.
  */
 async function* each(
   model: Model,
@@ -71,7 +72,7 @@ async function* each(
 ): AsyncGenerator<Row, void, undefined> {
   requireClassifier(model);
   checkOptions(model, options);
-  requireColours(model);
+  const channels = pictureChannels(model);
   const { batch, signal } = options;
   const many = batch ?? (Array.isArray(pictures) && pictures.length >= decodedTogether ? decodedTogether : 1);
   prepareAhead(model, many);
@@ -94,7 +95,7 @@ async function* each(
         next = ask();
         const { length } = group.value;
         const together = batch ?? Math.max(many, length === decodedTogether ? length : 1);
-        const begun = classifyGroup(model, group.value, { ...options, batch: together });
+        const begun = classifyGroup(model, group.value, { ...options, batch: together, channels });
         begun.catch(() => {});
         running.push(begun);
       }
@@ -132,7 +133,7 @@ export const classify = Object.assign(one, { each, warm });
 async function classifyGroup(
   model: Model,
   files: readonly string[],
-  options: ClassifyOptions & { readonly batch: number },
+  options: ClassifyOptions & { readonly batch: number; readonly channels: PictureChannels },
 ): Promise<Row[]> {
   const inputs = await Promise.all(
     files.map((file) => preprocessAside(file, model.record.plan, options).catch((error: unknown) => ownError(error))),
@@ -243,7 +244,7 @@ function bySize(inputs: readonly Prepared[]): Prepared[][] {
 const slices = <T>(items: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
-/** Prepared pictures of one size, `[N, 3, H, W]`. */
+/** Prepared pictures of one size, `[N, C, H, W]`. */
 function toTensor(inputs: readonly Prepared[], batch = 1): Tensor {
   const [{ input, height, width }] = inputs;
   // A batch that is almost full is filled with black: no plan need be made for its size.
@@ -292,17 +293,6 @@ function requireClassifier(model: Model): void {
   throw new ResidualError('CLASSES', `${model.name} has no classifier: it ends in features; ${advice}`, {
     model: model.name,
   });
-}
-
-/** A plan makes red, green and blue of a photograph. */
-function requireColours(model: Model): void {
-  const [, channels, height, width] = model.graph.inputs[0].shape;
-  if (channels === 3) return;
-  throw new ResidualError(
-    'GRAPH',
-    `${model.name} takes pictures of ${channels} channel${channels === 1 ? '' : 's'}, and a photograph is prepared as three; prepare them yourself and pass arrays [N, ${channels}, ${height}, ${width}] (.npy, or tensors)`,
-    { model: model.name, channels },
-  );
 }
 
 async function* groups(pictures: Iterable<string> | AsyncIterable<string>, size: number): AsyncGenerator<string[]> {

@@ -1,7 +1,7 @@
 import { decode } from '#decode';
 import { ResidualError } from '../errors.js';
 import { freeFrom, type Graph, type Node } from '../graph/graph.js';
-import { applyPlan, decodingOf, withDecoding } from '../image/apply.js';
+import { applyPlan, decodingOf, type PictureChannels, withDecoding } from '../image/apply.js';
 import type { Decoded, PictureInput } from '../image/pixels.js';
 import type { Decoding, Plan } from '../image/plan.js';
 import type { Tensor } from '../tensor.js';
@@ -46,16 +46,21 @@ export async function open(side: ComparedSide, decoded: Decodings | undefined): 
   const given = side.plan ?? model.record.plan;
   const plan = side.decode ? withDecoding(given, side.decode) : given;
   if (!decoded) return { model, net, plan, pictures: new Map(), made: false };
-  const { input, pictures } = prepared(decoded, plan);
+  const channels = model.graph.inputs[0].shape[1] === 1 ? 1 : 3;
+  const { input, pictures } = prepared(decoded, plan, channels);
   return { model, net, plan, decoded, input, pictures, made: true };
 }
 
 /** The picture after each step that moves pixels, and the input. */
-function prepared(decoded: Decodings, plan: Plan): { input: Tensor; pictures: Map<string, Values> } {
+function prepared(
+  decoded: Decodings,
+  plan: Plan,
+  channels: PictureChannels,
+): { input: Tensor; pictures: Map<string, Values> } {
   const { pixels } = decoded[decodingOf(plan)];
   const shape = (picture: { width: number; height: number }) => [picture.height, picture.width, 3];
   const pictures = new Map<string, Values>([['decoded', { shape: shape(pixels), data: pixels.data }]]);
-  const applied = applyPlan(pixels, plan);
+  const applied = applyPlan(pixels, plan, channels);
   plan.forEach(({ step }, i) => {
     const name = step === 'centerCrop' ? 'cropped' : step === 'resize' || step === 'resizeShortSide' ? 'resized' : '';
     const { after } = applied.stages[i];
@@ -65,7 +70,7 @@ function prepared(decoded: Decodings, plan: Plan): { input: Tensor; pictures: Ma
     pictures.set(name, { shape: shape(cropped), data: cropped.data });
   });
   const { height, width } = applied;
-  return { pictures, input: { dtype: 'float32', shape: [1, 3, height, width], data: applied.input } };
+  return { pictures, input: { dtype: 'float32', shape: [1, channels, height, width], data: applied.input } };
 }
 
 /** Where one side has probabilities, those that the other's logits come to. */

@@ -1,50 +1,24 @@
 import { checkTarget, writeFileAtomic } from '#file';
 import { aborted, ResidualError, unknownName } from '../errors.js';
-import type { HubOptions } from '../hub/options.js';
 import { type AnyTensor, toBfloat16 } from '../tensor.js';
 import { byteLength, type Checkpoint, type Metadata } from '../weights/checkpoint.js';
 import type { KerasContent } from '../weights/hdf5-write.js';
-import { type DialectName, dialectNames, dialects } from '../weights/names.js';
+import { type DialectName, dialects } from '../weights/names.js';
 import { choosePart, partNotes } from '../weights/parts.js';
 import { ownSpelling, recordKey, recordText } from '../weights/record.js';
 import { readSideFiles } from '../weights/side-files.js';
 import { type ContainerName, containers, endingNote, formatOfEnding, type TargetFormat } from '../weights/write.js';
 import { asItStands, type Content, cannot, kerasContent, native, spelled } from './contents.js';
+import { type ConvertOptions, checkOptions, loading } from './convert-options.js';
 import { exportOnnx } from './export.js';
 import { exportTrainingStep } from './export-training.js';
-import { type LoadOptions, load, nameOf, openSource } from './load.js';
+import { load, nameOf, openSource } from './load.js';
 import type { ModelRecord } from './model.js';
 import type { Network } from './network.js';
 import { type File, type Misread, misread, readAs, readBack, settingsOf } from './read-back.js';
 import { type Beside, labelsNote, misprepared, otherPreparation, preparedNote, publishedPlan } from './readers.js';
-import { recordOf, type Watched, watch } from './savable.js';
+import { recordOf, watch } from './savable.js';
 import { type Understanding, understand, withSideFiles } from './understand.js';
-
-export interface ConvertOptions
-  extends Watched,
-    Pick<LoadOptions, 'labels' | 'preprocess' | 'part' | 'offline' | 'hub' | 'cache' | 'acceptLicence'> {
-  /** What is written, where the ending of the file does not say it. */
-  readonly to?: TargetFormat | undefined;
-  /** The member of the family, or the network, that the weights are of, where it is not the one they look like. */
-  readonly architecture?: LoadOptions['architecture'];
-  /** How the tensors are spelled; as in the source when left out, where the format can hold that. */
-  readonly dialect?: DialectName | typeof ownSpelling | undefined;
-  /** Round convolutions and dense layers to bf16, which halves the file; norms and biases stay as they are. */
-  readonly bf16?: boolean | undefined;
-  /** Replace a file that is there. */
-  readonly force?: boolean | undefined;
-  /** For ONNX: join each BatchNorm with the convolution before it. */
-  readonly fold?: boolean | undefined;
-  /** For ONNX: write a step of the network's training (`exportTrainingStep`) in place of the model. */
-  readonly trainingStep?: boolean | undefined;
-  /** Pictures in a step of training; 16 when left out. */
-  readonly batch?: number | undefined;
-  /** Called while a published model is downloaded. */
-  readonly onDownload?: HubOptions['onProgress'];
-}
-
-/** What `dialect` may be: the dialects we know, and `residual`, each parameter by our own name. */
-export const spellings: readonly string[] = [...dialectNames, ownSpelling];
 
 /** What was written. */
 export interface Converted {
@@ -363,44 +337,6 @@ function lost(checkpoint: Checkpoint, { record, described }: Understanding, form
 /** A step of training holds no weights: where they are to be had. */
 const withoutNumbers = (from: string | URL | Uint8Array | Blob): string =>
   `the step takes weights as inputs and holds none; to begin with those of ${nameOf(from)}, write them by the names of the inputs: residual convert ${nameOf(from)} weights.safetensors --dialect ${ownSpelling}`;
-
-const loading = ({
-  to,
-  dialect,
-  bf16,
-  force,
-  fold,
-  trainingStep,
-  batch,
-  onProgress,
-  onDownload,
-  ...options
-}: ConvertOptions): LoadOptions => ({
-  ...options,
-  onProgress: onDownload,
-});
-
-/** Options that the format would not obey are refused, not ignored. */
-function checkOptions(
-  format: TargetFormat,
-  { labels, preprocess, dialect, bf16, fold, trainingStep, batch }: ConvertOptions,
-): void {
-  const keeps = format === 'onnx' || containers[format].keepsRecord;
-  const refuse = (what: string) => {
-    throw new ResidualError('ARGUMENT', what, { format });
-  };
-  if ((labels || preprocess !== undefined) && !keeps)
-    refuse(`labels and preprocessing are kept in .residual and .onnx files; ${format} has no place for them`);
-  if (dialect !== undefined && format === 'onnx')
-    refuse('an ONNX model has the names of its network; leave dialect out');
-  if (dialect !== undefined && !spellings.includes(dialect)) throw unknownName('dialect', dialect, spellings);
-  if (bf16 && (format === 'onnx' || format === 'keras'))
-    refuse(`numbers of bf16 are kept in .residual, .safetensors and .pth files; ${format} keeps float32`);
-  if (trainingStep && format !== 'onnx') refuse(`a step of training is written as ONNX; ${format} holds weights alone`);
-  if (trainingStep && fold) refuse('a step of training measures its BatchNorms; leave fold out');
-  if (batch !== undefined && !trainingStep) refuse('batch is for a step of training; other files take any batch');
-  if (fold && format !== 'onnx') refuse(`fold is for ONNX files; ${format} keeps the network's own parameters`);
-}
 
 function sizeOfAll(tensors: Iterable<Parameters<typeof byteLength>[0]>): { size: number; bytes: number } {
   let [size, bytes] = [0, 0];

@@ -113,9 +113,13 @@ export function customaryPreset(config: ResNetConfig, { dialect, author }: Pick<
 export function customaryDoubts({ config, graph, naming }: Network, file: string): string[] {
   const doubts: string[] = [];
   const [, channels] = graph.inputs[0].shape;
-  if (channels !== 3)
+  if (channels === 1)
     doubts.push(
-      `${file}: its network takes pictures of ${channels} channel${channels === 1 ? '' : 's'}: photographs, which are prepared as three, do not fit; pass arrays`,
+      `${file}: its network takes grey pictures: colours are made grey, with the mean and deviation of the first channel`,
+    );
+  else if (channels !== 3)
+    doubts.push(
+      `${file}: its network takes pictures of ${channels} channels: photographs, which are prepared as three or as one, do not fit; pass arrays`,
     );
   if (outputsOf(graph) === undefined) {
     const head = headWeights([...naming.tensors.values(), ...naming.foreign]);

@@ -1,6 +1,7 @@
 import { ResidualError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../graph/graph.js';
+import type { PictureChannels } from '../image/apply.js';
 import { build, type FamilyName, family, type ResNetConfig, type ResNetOptions, resnet } from '../models/resnet.js';
 import { formatShape } from '../tensor.js';
 import type { LoadReport } from '../weights/assign.js';
@@ -218,6 +219,20 @@ export const list = (names: readonly string[]): string =>
 export function outputsOf(graph: Graph): number | undefined {
   const [output] = graph.outputs;
   return output.name === 'features' ? undefined : inferShapes(graph)[output.value].at(-1);
+}
+
+/**
+ * How many channels a network takes of a picture: red, green and blue, or grey alone.
+ * @throws GRAPH where it takes another number.
+ */
+export function pictureChannels({ name, graph }: { readonly name: string; readonly graph: Graph }): PictureChannels {
+  const [, channels, height, width] = graph.inputs[0].shape;
+  if (channels === 1 || channels === 3) return channels;
+  throw new ResidualError(
+    'GRAPH',
+    `${name} takes pictures of ${channels} channels, and a photograph is prepared as three, or as one of grey; prepare them yourself and pass arrays [N, ${channels}, ${height}, ${width}] (.npy, or tensors)`,
+    { model: name, channels },
+  );
 }
 
 /** Whether the outputs are scores that stand each for itself, as those of labels that may hold together. */

@@ -3,6 +3,7 @@ import type { PictureInput } from '../image/pixels.js';
 import { preprocessAside } from '../image/thread.js';
 import { formatShape, type Tensor } from '../tensor.js';
 import type { Model } from './model.js';
+import { pictureChannels } from './network.js';
 
 /** A picture: a path, bytes, a Blob, or a tensor `[N, C, H, W]` that is already preprocessed. */
 export type Sample = PictureInput | Tensor;
@@ -21,11 +22,11 @@ export interface Batch {
  * Preprocessed pictures, up to `size` of one height and width at a time, in their order; the next are decoded while the
  * caller works. Of a tensor's N each is a picture.
  * @param onSkipped told of each picture that cannot be read, which is then left out; without it that is thrown.
- * @throws ARGUMENT for a tensor of another rank; FILE, IMAGE, ABORTED.
+ * @throws ARGUMENT for a tensor of another rank; GRAPH where pictures do not fit the network; FILE, IMAGE, ABORTED.
  */
 export async function* batches(
   samples: readonly Sample[],
-  { record }: Pick<Model, 'record'>,
+  model: Pick<Model, 'name' | 'graph' | 'record'>,
   size: number,
   { signal, onSkipped }: { signal?: AbortSignal | undefined; onSkipped?: OnSkipped | undefined } = {},
 ): AsyncGenerator<Batch> {
@@ -38,7 +39,7 @@ export async function* batches(
   for (const [i, sample] of samples.entries()) {
     if (signal?.aborted) throw aborted();
     for (const next of samples.slice(i + ahead.length, i + size)) {
-      const read = prepared(next, record, signal);
+      const read = prepared(next, model, signal);
       read.catch(() => {}); // An error before it ends the loop; this one is then nobody's.
       ahead.push(read);
     }
@@ -65,7 +66,11 @@ export async function* batches(
 const isDamage = (error: unknown): error is ResidualError =>
   error instanceof ResidualError && (error.code === 'IMAGE' || error.code === 'FILE');
 
-async function prepared(sample: Sample, { plan }: Model['record'], signal?: AbortSignal): Promise<Tensor> {
+async function prepared(
+  sample: Sample,
+  model: Pick<Model, 'name' | 'graph' | 'record'>,
+  signal?: AbortSignal,
+): Promise<Tensor> {
   if (isTensor(sample)) {
     if (sample.shape.length === 4) return sample;
     throw new ResidualError(
@@ -73,7 +78,10 @@ async function prepared(sample: Sample, { plan }: Model['record'], signal?: Abor
       `expected preprocessed pictures [N, C, H, W] but received ${formatShape(sample.shape)}`,
     );
   }
-  const { input, height, width } = await preprocessAside(sample, plan, { signal });
+  const { input, height, width } = await preprocessAside(sample, model.record.plan, {
+    channels: pictureChannels(model),
+    signal,
+  });
   return { dtype: 'float32', shape: [1, input.length / (height * width), height, width], data: input };
 }
 

@@ -1,4 +1,10 @@
-import { type StepResult, startTrainer, type Trainer, type TrainerState } from '../engines/trainer.js';
+import {
+  type StepResult,
+  startTrainer,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
 import { frozenUpTo } from '../graph/frozen.js';
 import type { Graph } from '../graph/graph.js';
@@ -15,6 +21,7 @@ import { type EpochRow, fileOf, type MetricsRow, type StepRow } from './run-fold
 import type { Scores } from './scores.js';
 import type { Recipe } from './settings.js';
 import { groupsOf, type Phase, phaseAt } from './stages.js';
+import { stopwatch } from './stopwatch.js';
 import { merged, type Student } from './transfer.js';
 
 /** Everything a run is made of. */
@@ -295,24 +302,31 @@ const stopped = ({ folder }: Lesson, updates: number): ResidualError =>
 
 /** The step as a trainer, with all that was learnt before. */
 export async function start(
-  { student, recipe, course, engine }: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
+  lesson: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
   phase: Phase,
   weights: Weights,
   state?: TrainerState,
 ): Promise<Running> {
-  const { graph } = student;
-  const step = stepOf(graph, recipe, course.batch, phase.freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, {
-    optimizer: course.optimizer,
-    groups: groupsOf(graph, step.trained, recipe),
-    ...(recipe.clip > 0 && { clip: recipe.clip }),
-    average: recipe.average > 0,
-    precision: recipe.precision,
-    threads: engine.threads,
-  });
+  const { student, recipe, course, engine } = lesson;
+  const step = stepOf(student.graph, recipe, course.batch, phase.freeze);
+  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, trainerOptions(lesson, step));
   if (state) await trainer.restore(completed(step, weights, state));
   return { phase, step, trainer };
 }
+
+/** What a trainer is told of a recipe. */
+export const trainerOptions = (
+  { student, recipe, course, engine }: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
+  { trained }: TrainingStep,
+): TrainerOptions => ({
+  optimizer: course.optimizer,
+  groups: groupsOf(student.graph, trained, recipe),
+  ...(recipe.clip > 0 && { clip: recipe.clip }),
+  average: recipe.average > 0,
+  precision: recipe.precision,
+  recompute: recipe.recompute,
+  threads: engine.threads,
+});
 
 /** A recipe's training step of a network. @throws GRAPH, UNKNOWN_NAME */
 export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: string): TrainingStep {
@@ -362,41 +376,5 @@ function added(sums: Sums, { loss, logits }: StepResult, { data: targets }: Tens
     right: sums.right + right,
     pictures: sums.pictures + pictures,
     steps: sums.steps + 1,
-  };
-}
-
-/** Tells waiting for pictures from learning. */
-function stopwatch() {
-  const begun = performance.now();
-  let [at, waited, learnt, pictures] = [begun, 0, 0, 0];
-  let before = { waited: 0, learnt: 0, at: begun };
-  const pass = () => {
-    const now = performance.now();
-    const passed = now - at;
-    at = now;
-    return passed;
-  };
-  const rates = (waiting: number, learning: number, count: number, milliseconds: number) => ({
-    imagesPerSecond: milliseconds > 0 ? (1000 * count) / milliseconds : 0,
-    busy: learning / (waiting + learning || 1),
-  });
-  let steps = 0;
-  return {
-    got() {
-      waited += pass();
-    },
-    stepped() {
-      learnt += pass();
-      steps++;
-    },
-    /** Since the last time it was asked. */
-    lap(batch: number) {
-      const found = rates(waited - before.waited, learnt - before.learnt, batch * steps, at - before.at);
-      pictures += batch * steps;
-      steps = 0;
-      before = { waited, learnt, at };
-      return found;
-    },
-    whole: () => ({ seconds: (at - begun) / 1000, ...rates(waited, learnt, pictures, at - begun) }),
   };
 }

@@ -2,9 +2,8 @@ import type { Dataset } from '../data/dataset.js';
 import { startTrainer } from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
 import type { Model } from '../tasks/model.js';
-import { stepOf } from './loop.js';
+import { stepOf, trainerOptions } from './loop.js';
 import { masksOf } from './masks.js';
-import { groupsOf } from './stages.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** The loss at one rate. */
@@ -55,12 +54,9 @@ export async function findRate(model: Model, data: Dataset, options: RateOptions
   const { student, recipe, course, phases, feed, engine, seed } = lesson;
   const { graph, weights } = student;
   const step = stepOf(graph, recipe, course.batch, phases[0].freeze);
-  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, {
-    optimizer: course.optimizer,
-    groups: groupsOf(graph, step.trained, recipe),
-    precision: recipe.precision,
-    threads: engine.threads,
-  });
+  // A clipped gradient would hide that the loss runs away.
+  const { clip: _, ...told } = trainerOptions(lesson, step);
+  const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, { ...told, average: false });
   const points: RatePoint[] = [];
   try {
     let [mean, least] = [0, Number.POSITIVE_INFINITY];

@@ -34,7 +34,7 @@ export async function compareRuns(folders: readonly string[]): Promise<RunCompar
   const score = ({ best }: RunSummary) => best?.validation?.top1 ?? -1;
   const sorted = runs.toSorted((a, b) => score(b) - score(a));
   const differences = (Object.keys(presets) as SettingName[]).flatMap((setting) => {
-    const values = sorted.map(({ config }) => config.recipe[setting]);
+    const values = sorted.map(({ config }) => config.recipe[setting] ?? presets[setting]);
     return new Set(values).size > 1 ? [{ setting, values }] : [];
   });
   return { runs: sorted, differences };

@@ -108,6 +108,7 @@ export const settings = {
   classWeights: flag('count the loss of a class the more, the fewer pictures it has'),
 
   precision: word(['f32', 'bf16'], 'numbers the convolutions are computed in'),
+  recompute: flag('onednn: keep less of the forward pass and compute blocks twice; less memory, a third more time'),
   freeze: words('', 'last stage that stays as it is: stem, layer1 … layer4'),
   freezeNorms: flag('BatchNorms stay as they are everywhere: statistics, gamma and beta'),
   unfreeze: numeric(

@@ -1,15 +1,19 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { engines } from '../engines/index.js';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
+import { stepOf, trainerOptions } from './loop.js';
 import { recipes, resolveRecipe } from './recipes.js';
 import { fileOf, readConfig, readMetrics } from './run-folder.js';
 import { presets } from './settings.js';
 import { readEvents } from './tensorboard.js';
-import { resume, train } from './train.js';
+import { prepare, resume, train } from './train.js';
 import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
+
+const onednn = await engines.onednn.available();
 
 const bits = async (folder: string, which: 'last' | 'best' = 'last') => {
   const { weights, average, optimizer, updates, progress } = await readCheckpoint(fileOf(folder, which));
@@ -210,6 +214,24 @@ describe('a run', () => {
     const { weights } = await readCheckpoint(fileOf(run.folder, 'last'));
     for (const [name, { data }] of weights)
       expect([name, String(data) === String(before.get(name)?.data)]).toEqual([name, /bn1/.test(name)]);
+  });
+
+  test.skipIf(!onednn.ok)('blocks that are computed twice: the same bits', async () => {
+    const folder = scratch();
+    const learn = async (recompute: boolean) => {
+      const out = join(folder, `${recompute}`);
+      const losses: number[] = [];
+      const onStep = ({ loss }: { loss: number }) => losses.push(loss);
+      const given = { ...options, engine: 'onednn', threads: 1, set: { recompute }, out, onStep } as const;
+      const { lesson } = await prepare(tinyModel(), tinyData(), given);
+      const step = stepOf(lesson.student.graph, lesson.recipe, 4, '');
+      expect(trainerOptions(lesson, step).recompute).toBe(recompute);
+      await train(tinyModel(), tinyData(), given);
+      return { losses, ...(await bits(out)) };
+    };
+    const [whole, twice] = [await learn(false), await learn(true)];
+    expect(twice.losses).toHaveLength(18);
+    expect(twice).toEqual(whole);
   });
 
   test('grey pictures', async () => {

@@ -1,4 +1,5 @@
-import type { PickleCall, Pickled } from './pickle.js';
+import type { PickleCall } from './pickle.js';
+import type { Pickled } from './pickle-values.js';
 
 /*
  * Python's dates, as training programs note them beside weights. They become texts and numbers; nothing is computed with

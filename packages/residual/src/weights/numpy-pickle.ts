@@ -1,7 +1,9 @@
 import { ResidualError } from '../errors.js';
 import { bytesPerElement, type DType, sizeOf } from '../tensor.js';
 import type { Checkpoint } from './checkpoint.js';
-import { isObject, type PickleCall, type Pickled, type PickleOptions, truncated, unpickle } from './pickle.js';
+import { type PickleCall, type PickleOptions, unpickle } from './pickle.js';
+import { truncated } from './pickle-operands.js';
+import { isObject, type Pickled } from './pickle-values.js';
 import { type ByteSource, damaged, readBytes, unsupported } from './source.js';
 import { torchCheckpoint } from './torch.js';
 import { type TorchParameter, type TorchTensor, torchPickle, torchValue } from './torch-values.js';

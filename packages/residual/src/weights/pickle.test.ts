@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ResidualError } from '../errors.js';
-import { type Pickled, truncated, unpickle } from './pickle.js';
+import { unpickle } from './pickle.js';
+import { truncated } from './pickle-operands.js';
+import type { Pickled } from './pickle-values.js';
 import { torchPickle } from './torch-values.js';
 
 const ascii = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0));

@@ -1,45 +1,6 @@
 import { ResidualError } from '../errors.js';
-
-/**
- * Python's pickle as a closed machine: a fixed set of opcodes, and only those globals that the caller's table names.
- * Nothing is imported, nothing is called but the table's functions, and every loop is bounded by the bytes read.
- * Opcodes and their operands: CPython's `pickletools.py`, protocols 0 to 5. One switch over all opcodes: the file is
- * long because the list is.
- */
-export type Pickled =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | Uint8Array
-  | PickledList
-  | PickledDict
-  | PickledGlobal
-  | PickledOther;
-
-export interface PickledList {
-  readonly kind: 'list' | 'tuple' | 'set';
-  readonly items: Pickled[];
-}
-
-export interface PickledDict {
-  readonly kind: 'dict';
-  /** Keys and values in turn, as written; a later key replaces an earlier equal one when flattened. */
-  readonly entries: Pickled[];
-}
-
-/** A name that the table knows. */
-export interface PickledGlobal {
-  readonly kind: 'global';
-  readonly name: string;
-}
-
-/** What the table's functions build: tensors, storages, types. The machine passes it around unseen. */
-export interface PickledOther {
-  readonly kind: 'other';
-  readonly value: unknown;
-}
+import { operandsFrom, truncated } from './pickle-operands.js';
+import { isObject, type Pickled, type PickledGlobal, type PickledList } from './pickle-values.js';
 
 /** What a global does when the pickle calls it with arguments; undefined where the call makes no sense. */
 export type PickleCall = (args: readonly Pickled[]) => Pickled | undefined;
@@ -57,16 +18,15 @@ export interface PickleOptions {
 
 /** Real checkpoints take some thousands of opcodes; a million recorded losses take one million. */
 const maxOpcodes = 2_000_000;
-const maxLongBytes = 1024;
-
-/** The pickle goes on beyond the bytes at hand. */
-export const truncated = Symbol('truncated');
 
 const mark = Symbol('mark');
 type Slot = Pickled | typeof mark;
 
 /**
- * Runs one pickle that begins at `start`.
+ * Runs one pickle that begins at `start`: Python's pickle as a closed machine, with a fixed set of opcodes, and only
+ * those globals that the caller's table names. Nothing is imported, nothing is called but the table's functions, and
+ * every loop is bounded by the bytes read. Opcodes and their operands: CPython's `pickletools.py`, protocols 0 to 5.
+ *
  * @returns its value and where it ends, or `truncated`.
  * @throws WEIGHTS_UNSAFE for a global that is not in the table (by name; nothing was executed), WEIGHTS_FORMAT for
  * anything else that is wrong.
@@ -77,40 +37,13 @@ export function unpickle(
   options: PickleOptions,
 ): { value: Pickled; end: number } | typeof truncated {
   const { file, globals } = options;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const stack: Slot[] = [];
   const marks: number[] = [];
   const memo = new Map<number, Pickled>();
-  let at = start;
+  const read = operandsFrom(bytes, start, file);
+  const { bad, u8, u32, u64, text, line, blob, long, decimal } = read;
   let opcodes = 0;
 
-  const bad = (what: string): ResidualError =>
-    new ResidualError('WEIGHTS_FORMAT', `${file}: its pickle is damaged: ${what} at byte ${at}; fetch the file again`, {
-      file,
-      offset: at,
-    });
-
-  /** Moves past `length` bytes and says where they began. */
-  const take = (length: number): number => {
-    if (length > bytes.length - at) throw truncated;
-    at += length;
-    return at - length;
-  };
-  const u8 = () => bytes[take(1)];
-  const u32 = () => view.getUint32(take(4), true);
-  const u64 = () => {
-    const n = Number(view.getBigUint64(take(8), true));
-    if (n > Number.MAX_SAFE_INTEGER) throw bad('a length that no file has');
-    return n;
-  };
-  const text = (length: number): string => utf8.decode(bytes.subarray(take(length), at));
-  const line = (): string => {
-    const end = bytes.indexOf(10, at);
-    if (end < 0) throw truncated;
-    const from = take(end + 1 - at);
-    return utf8.decode(bytes.subarray(from, end));
-  };
-  const blob = (length: number): Uint8Array => bytes.slice(take(length), at);
   const push = (value: Slot) => {
     stack.push(value);
   };
@@ -167,18 +100,6 @@ export function unpickle(
     if (value === undefined) throw bad(`memo ${index}, which was never set`);
     return value;
   };
-  const long = (length: number): Pickled => {
-    if (length > maxLongBytes) throw bad(`an integer of ${length} bytes`);
-    const from = take(length);
-    let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[from + i]);
-    return integer(BigInt.asIntN(length * 8, value));
-  };
-  const decimal = (digits: string): Pickled => {
-    if (digits.length > 2 * maxLongBytes || !/^[+-]?\d+$/.test(digits)) throw bad('an integer that is none');
-    return integer(BigInt(digits));
-  };
-
   /** One opcode; true at the end. */
   const step = (): boolean => {
     const opcode = u8();
@@ -222,13 +143,13 @@ export function unpickle(
         push(decimal(line().replace(/L$/, '')));
         return false;
       case 0x4a: // BININT
-        push(view.getInt32(take(4), true));
+        push(read.i32());
         return false;
       case 0x4b: // BININT1
         push(u8());
         return false;
       case 0x4d: // BININT2
-        push(view.getUint16(take(2), true));
+        push(read.u16());
         return false;
       case 0x8a: // LONG1
         push(long(u8()));
@@ -244,7 +165,7 @@ export function unpickle(
         return false;
       }
       case 0x47: // BINFLOAT
-        push(view.getFloat64(take(8), false));
+        push(read.f64());
         return false;
       case 0x53: // STRING, quoted
         push(line().slice(1, -1));
@@ -429,17 +350,8 @@ export function unpickle(
     if (thrown === truncated) return truncated;
     throw thrown;
   }
-  return { value: pop(), end: at };
+  return { value: pop(), end: read.at };
 }
-
-const utf8 = new TextDecoder();
-
-/** A list, dict, global or built value; not a scalar, string or bytes. */
-export const isObject = (value: Pickled): value is PickledList | PickledDict | PickledGlobal | PickledOther =>
-  typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
-
-const integer = (value: bigint): number | bigint =>
-  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
 
 function unsafe(file: string, name: string): ResidualError {
   const shown = name.length > 80 ? `${name.slice(0, 80)}…` : name;

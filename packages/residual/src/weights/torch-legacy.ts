@@ -1,6 +1,8 @@
 import { bytesPerElement } from '../tensor.js';
 import type { Checkpoint } from './checkpoint.js';
-import { isObject, type Pickled, type PickleOptions, truncated, unpickle } from './pickle.js';
+import { type PickleOptions, unpickle } from './pickle.js';
+import { truncated } from './pickle-operands.js';
+import { isObject, type Pickled } from './pickle-values.js';
 import { type ByteSource, damaged, readBytes, unsupported } from './source.js';
 import { torchCheckpoint } from './torch.js';
 import { type TorchStorage, torchPickle, torchValue } from './torch-values.js';

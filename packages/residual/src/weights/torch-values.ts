@@ -1,7 +1,8 @@
 import type { DType } from '../tensor.js';
 import { dates } from './dates.js';
 import { dictionaries, namespaces, texts } from './inert.js';
-import { isObject, type PickleCall, type Pickled, type PickledList, type PickleOptions } from './pickle.js';
+import type { PickleCall, PickleOptions } from './pickle.js';
+import { isObject, type Pickled, type PickledList } from './pickle-values.js';
 
 /** A run of numbers that tensors are views of, known by the key that the container uses. */
 export interface TorchStorage {

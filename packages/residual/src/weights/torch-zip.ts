@@ -1,5 +1,6 @@
 import type { Checkpoint } from './checkpoint.js';
-import { truncated, unpickle } from './pickle.js';
+import { unpickle } from './pickle.js';
+import { truncated } from './pickle-operands.js';
 import { type ByteSource, checkRange, damaged, unsupported } from './source.js';
 import { type Storages, torchCheckpoint } from './torch.js';
 import { torchPickle } from './torch-values.js';

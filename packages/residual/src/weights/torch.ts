@@ -9,7 +9,7 @@ import {
   tensorOver,
   type WeightFormat,
 } from './checkpoint.js';
-import { isObject, type Pickled } from './pickle.js';
+import { isObject, type Pickled } from './pickle-values.js';
 import { type ByteSource, damaged } from './source.js';
 import { type TorchTensor, torchValue } from './torch-values.js';
 

@@ -1,9 +1,9 @@
 import type { Node } from '../../graph/graph.js';
-import { type OpAttributes, type OpName, resolvePadding } from '../../graph/ops.js';
+import type { OpAttributes, OpName } from '../../graph/ops.js';
 import type { TrainingOpAttributes, TrainingOpName } from '../../graph/training-ops.js';
-import { type Shape, sizeOf } from '../../tensor.js';
+import { sizeOf } from '../../tensor.js';
 import { direct } from './convolve.js';
-import { argument, type Layout, type Pooling } from './dnnl.js';
+import { argument, type Layout } from './dnnl.js';
 import { isHalfPixel, lowerings, type Site } from './lower.js';
 import {
   convolve,
@@ -13,8 +13,14 @@ import {
   denseInputGradient,
   denseWeightGradient,
 } from './lower-training-convolution.js';
-import type { Place } from './plan.js';
-import { copy, operand, perChannel, picture, plainLoops, type TrainingSite } from './training-site.js';
+import {
+  avgPoolGradient,
+  globalAvgPoolGradient,
+  maxPool,
+  maxPoolGradient,
+  spatialSum,
+} from './lower-training-pooling.js';
+import { apply, copy, operand, perChannel, picture, plainLoops, settled, type TrainingSite } from './training-site.js';
 
 type Attributes = OpAttributes & TrainingOpAttributes;
 
@@ -28,23 +34,7 @@ const small = () => false;
 const forward: { readonly [K in OpName]?: Lowering<K> } = {
   conv2d: convolve,
   dense,
-  maxPool(site, attributes) {
-    const { draft, work, shapeOf } = site;
-    const [x] = work.inputs;
-    const from = draft.find(x, picture(site, shapeOf(x)));
-    const to = draft.fresh(shapeOf(work.outputs[0]), from.layout, draft.dtype);
-    const primitive = draft.dnnl.poolingTraining({ ...windowOf(shapeOf(x), attributes), src: from.desc, dst: to.desc });
-    if (primitive?.workspace === undefined) return false;
-    const place = draft.room(primitive.workspace);
-    site.workspaces.set(poolKey(x, attributes), { place, layout: from.layout });
-    draft.emit('other', work.name, primitive, [
-      [argument.src, from],
-      [argument.dst, to],
-      [argument.workspace, place],
-    ]);
-    draft.settle(work.outputs[0], to);
-    return true;
-  },
+  maxPool,
   add(site) {
     const { draft, work, index, shapeOf } = site;
     const [value] = work.outputs;
@@ -276,36 +266,9 @@ const training = {
       ]),
     );
   },
-  maxPoolGradient(site, attributes) {
-    const { draft, work, shapeOf, workspaces } = site;
-    const [dy, x] = work.inputs;
-    const workspace = workspaces.get(poolKey(x, attributes));
-    if (workspace === undefined) return false;
-    const window = { ...windowOf(shapeOf(x), attributes), kind: 'max' } as const;
-    const from = draft.find(dy, { layout: workspace.layout, dtype: draft.dtype });
-    return poolGradient(site, window, from, workspace.place);
-  },
-  avgPoolGradient(site, { countPadding, ...attributes }) {
-    const { draft, work, shapeOf } = site;
-    const [dy, x] = work.inputs;
-    const kind = countPadding ? 'mean with padding' : 'mean';
-    const from = draft.find(dy, picture(site, shapeOf(dy)));
-    return poolGradient(site, { ...windowOf(shapeOf(x), attributes), kind }, from);
-  },
-  globalAvgPoolGradient(site) {
-    const { draft, work, shapeOf } = site;
-    const [dy, x] = work.inputs;
-    const [batch, channels, height, width] = shapeOf(x);
-    const row = draft.find(dy, { layout: 'plain', dtype: draft.dtype });
-    const wish = picture(site, shapeOf(x));
-    // One pixel: its channels lie densely, which blocks of channels may not.
-    const pixel = draft.alias(row, [batch, channels, 1, 1], 'channelsLast');
-    const from = draft.fresh([batch, channels, 1, 1], wish.layout, wish.dtype);
-    if (!copy(draft, work.name, pixel, from)) return false;
-    const size = [height, width] as const;
-    const window = { kernel: size, stride: [1, 1], padding: [0, 0, 0, 0], kind: 'mean' } as const;
-    return poolGradient(site, window, from);
-  },
+  maxPoolGradient,
+  avgPoolGradient,
+  globalAvgPoolGradient,
   blurPoolGradient: () => false,
   resizeGradient(site, { to, mode, coordinates }) {
     const { draft, work, shapeOf } = site;
@@ -344,29 +307,7 @@ const training = {
     draft.settle(value, to);
     return true;
   },
-  /** As a mean, for which there are fast kernels, times the number of pixels. */
-  spatialSum(site) {
-    const { draft, work, shapeOf } = site;
-    const [value] = work.outputs;
-    const shape = shapeOf(work.inputs[0]);
-    const size = [shape[2], shape[3]] as const;
-    const from = draft.find(work.inputs[0], picture(site, shape));
-    const to = draft.fresh(shapeOf(value), from.layout, draft.dtype);
-    const window = { kernel: size, stride: [1, 1], padding: [0, 0, 0, 0], kind: 'mean' } as const;
-    const mean = draft.dnnl.pooling({ ...window, src: from.desc, dst: to.desc });
-    const sum = draft.dnnl.sum({ srcs: [to.desc], scales: [size[0] * size[1]], dst: to.desc });
-    if (mean === undefined || sum === undefined) return false;
-    draft.emit('other', work.name, mean, [
-      [argument.src, from],
-      [argument.dst, to],
-    ]);
-    draft.emit('other', `${work.name}, times pixels`, sum, [
-      [argument.multipleSrc, to],
-      [argument.dst, to],
-    ]);
-    draft.settle(value, to);
-    return true;
-  },
+  spatialSum,
   denseInputGradient,
   denseWeightGradient,
 } satisfies { [K in TrainingOpName]: Lowering<K> };
@@ -406,41 +347,5 @@ function asInNetwork({ draft, frozen, work, index, shapeOf, nameOf }: TrainingSi
   return row(site, node.attributes as OpAttributes['relu']);
 }
 
-type Places = readonly (readonly [id: number, place: Place])[];
-
-function apply(
-  site: TrainingSite,
-  primitive: Parameters<TrainingSite['draft']['emit']>[2] | undefined,
-  places: Places,
-) {
-  if (primitive) site.draft.emit('other', site.work.name, primitive, places);
-  return primitive !== undefined;
-}
-
-function settled({ draft, work }: TrainingSite, to: Place, done: boolean): boolean {
-  if (done) draft.settle(work.outputs[0], to);
-  return done;
-}
-
 /** What a ReLU behind a BatchNorm let pass. */
 const maskKey = (y: number): string => `mask ${y}`;
-/** Where the largest of each window was. */
-const poolKey = (x: number, { kernel, stride, padding }: OpAttributes['maxPool']): string =>
-  `pool ${x} ${kernel} ${stride} ${padding}`;
-
-type Window = Pick<Pooling, 'kernel' | 'stride' | 'padding' | 'kind'>;
-
-const windowOf = ([, , height, width]: Shape, { kernel, stride, padding }: OpAttributes['maxPool']): Window => ({
-  kernel,
-  stride,
-  padding: resolvePadding(padding, [height, width], kernel, stride),
-  kind: 'max',
-});
-
-function poolGradient(site: TrainingSite, window: Window, from: Place, workspace?: Place): boolean {
-  const { draft, work, shapeOf } = site;
-  const to = draft.fresh(shapeOf(work.outputs[0]), from.layout, draft.dtype);
-  const primitive = draft.dnnl.poolingBackward({ ...window, diffSrc: to.desc, diffDst: from.desc });
-  const places = [[argument.diffDst, from] as const, [argument.diffSrc, to] as const];
-  return settled(site, to, apply(site, primitive, workspace ? [...places, [argument.workspace, workspace]] : places));
-}

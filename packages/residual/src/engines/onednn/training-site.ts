@@ -93,6 +93,22 @@ export function perChannel(site: TrainingSite, value: number | undefined, channe
   return target;
 }
 
+/** Emits a primitive's call; `false` where the library has no such primitive. */
+export function apply(
+  site: TrainingSite,
+  primitive: Parameters<TrainingSite['draft']['emit']>[2] | undefined,
+  places: Given,
+) {
+  if (primitive) site.draft.emit('other', site.work.name, primitive, places);
+  return primitive !== undefined;
+}
+
+/** Settles the result of a piece of work that is done. */
+export function settled({ draft, work }: TrainingSite, to: Place, done: boolean): boolean {
+  if (done) draft.settle(work.outputs[0], to);
+  return done;
+}
+
 /** The first of several ways that is not one of the library's slow kernels; else the first there is. */
 export function firstFast<Way, Made extends Ready>(
   ways: readonly Way[],
