@@ -129,7 +129,7 @@ const listed = 5;
 
 function describe(from: string, file: string, bytes: number, report: QuantizeReport): string {
   const { bold, dim } = pc.createColors(wantsColor(process.stdout));
-  const { layers, agreement, losses, method, calibrated } = report;
+  const { layers, agreement, judgedOn, losses, method, calibrated } = report;
   const { pictures, right, top1, probabilities } = agreement;
   const share = (part: number) => `${((100 * part) / pictures).toFixed(1)} % (${part} of ${pictures})`;
   const facts = [
@@ -144,7 +144,7 @@ function describe(from: string, file: string, bytes: number, report: QuantizeRep
     `${printable(from)} → ${bold(printable(file))}  ${dim([...facts, ...float].join(', '))}`,
     '',
     ...(right ? [`right before           ${share(right.before)}`, `right after            ${share(right.after)}`] : []),
-    `same answer            ${share(Math.round(top1 * pictures))}`,
+    `same answer            ${share(Math.round(top1 * pictures))}${judgedOn === 'calibration' ? ', on the pictures of the calibration' : ''}`,
     `a probability moves by ${Number((100 * probabilities).toPrecision(2))} points on average`,
     '',
     'Layers that lose most:',

@@ -196,6 +196,11 @@ async function read(input: string | Uint8Array | Blob): Promise<{ name: string; 
     checkLength(name, input.size);
     return { name, bytes: new Uint8Array(await input.arrayBuffer()) };
   }
+  if (typeof input !== 'string')
+    throw new ResidualError(
+      'ARGUMENT',
+      `expected a picture: a path, the bytes of a file or a Blob, but received ${input === null ? 'null' : typeof input}`,
+    );
   const file = await openFile(input);
   try {
     checkLength(input, file.size);

@@ -185,7 +185,7 @@ export function mismatch(
   file: string,
   graph: Graph,
   report: LoadReport,
-  { architecture }: Understanding,
+  { architecture, record }: Understanding,
 ): ResidualError {
   const { missing, misshapen } = report;
   const parts = [`${file}: does not fit ${graph.name}, which has ${graph.parameters.length} parameters`];
@@ -203,6 +203,8 @@ export function mismatch(
   }
   if (architecture && architecture.name !== graph.name)
     parts.push(`these weights look like ${architecture.name}: load them as that`);
+  if (record?.quantisation)
+    parts.push('the file holds a model of 8 bits, which is a network of its own: leave the architecture (--model) out');
   return new ResidualError('WEIGHTS_MISMATCH', parts.join('; '), {
     file,
     missing: missing.map((m) => m.name),

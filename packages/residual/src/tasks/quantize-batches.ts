@@ -102,4 +102,4 @@ function joined(alike: readonly Tensor[]): Tensor {
 }
 
 export const isTensor = (sample: Sample): sample is Tensor =>
-  typeof sample === 'object' && 'dtype' in sample && 'shape' in sample;
+  typeof sample === 'object' && sample !== null && 'dtype' in sample && 'shape' in sample;

@@ -38,6 +38,8 @@ export interface QuantizeReport {
   /** Layers that compute in 8 bits, and those that do not. */
   readonly layers: { readonly eightBits: number; readonly float: readonly string[] };
   readonly agreement: Agreement;
+  /** What the agreement was measured on: pictures of its own, or those of the calibration, which flatter. */
+  readonly judgedOn: 'judge' | 'calibration';
   /** The values kept in 8 bits, in the order of the network. */
   readonly losses: readonly LayerLoss[];
 }
@@ -126,6 +128,7 @@ export async function quantize(
         calibrated: countOf(calibrated),
         layers: { eightBits: layers.length, float: float.toSorted() },
         agreement: found.pictures > 0 ? found : await compare(calibrated),
+        judgedOn: options.judge && found.pictures > 0 ? 'judge' : 'calibration',
         losses,
       };
       return { model: small, report };
