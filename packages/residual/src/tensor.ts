@@ -24,8 +24,6 @@ export interface Tensor<D extends DType = 'float32'> {
   readonly data: DataOf[D];
   /** The very same numbers, for a weight that is kept in 8 bits. */
   readonly eightBits?: EightBits;
-  /** `magnitudesOf` this tensor, where whoever read it has them already. */
-  readonly magnitudes?: Float64Array;
 }
 
 /** Whole numbers from −127 to 127, each worth the scale of its output channel (the first axis). */

@@ -87,7 +87,7 @@ function keep(
     if (compilation && (compilation.losses ?? worker.losses()) === worker.losses()) return compilation;
     const begun: Compilation = {
       sent: weightsOf(source).then((given) => {
-        const weights = sharedWeights(graph, given, eightBits, typeof source === 'function');
+        const weights = sharedWeights(graph, given, eightBits);
         begun.losses = worker.losses();
         begun.done = worker.call('compile', [id, engine, graph, weights, options]);
         begun.done.then(typeof source === 'function' ? collectGarbageSoon : undefined, forget);

@@ -5,14 +5,8 @@ import { formatShape, sameShape, sharedFloats, sizeOf, type Tensor, type Weights
 /**
  * The weights a graph needs, in memory that the worker can read without a copy; those named in `eightBits` as whole
  * numbers alone, where they are stored so.
- * @param untouched they were just read: nobody can have changed numbers that were summed then.
  */
-export function sharedWeights(
-  graph: StepGraph,
-  weights: Weights,
-  eightBits: ReadonlySet<string> = new Set(),
-  untouched = false,
-): Weights {
+export function sharedWeights(graph: StepGraph, weights: Weights, eightBits: ReadonlySet<string> = new Set()): Weights {
   return new Map(
     graph.parameters.map(({ name, shape }): [string, Tensor] => {
       const found = weights.get(name);
@@ -25,15 +19,14 @@ export function sharedWeights(
           name,
           { dtype: 'float32', shape, data: new Float32Array(0), eightBits: found.eightBits } satisfies Tensor,
         ];
-      const { data, magnitudes } = found;
+      const { data } = found;
       if (!sameShape(found.shape, shape) || data.length !== sizeOf(shape))
         throw new ResidualError(
           'WEIGHTS_MISMATCH',
           `${graph.name}: weight "${name}" must be ${formatShape(shape)} but received ${formatShape(found.shape)} with ${data.length} numbers`,
           { name, expected: shape, received: found.shape },
         );
-      const sums = untouched && magnitudes ? { magnitudes } : {};
-      return [name, { dtype: 'float32', shape, data: isShared(data) ? data : share(data), ...sums } satisfies Tensor];
+      return [name, { dtype: 'float32', shape, data: isShared(data) ? data : share(data) } satisfies Tensor];
     }),
   );
 }

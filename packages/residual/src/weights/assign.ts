@@ -103,8 +103,8 @@ export async function readWeights(
       continue;
     }
     const values = arrangement ? arranged(toFloat32(read), arrangement) : toParameter(read, naming.layout);
-    const magnitudes = checkFinite(values, name, options.file);
-    weights.set(name, { ...values, magnitudes });
+    checkFinite(values, name, options.file);
+    weights.set(name, values);
   }
   checkVariances(graph, weights, options.file);
   return weights;
@@ -170,9 +170,8 @@ export function checkVariances(graph: Graph, weights: Weights, where: string): v
 }
 
 /** The sums find what is not finite, and an engine wants them. @throws NUMERICS */
-function checkFinite({ data, shape }: Tensor, name: string, file: string): Float64Array {
-  const magnitudes = magnitudesOf({ data, shape });
-  if (magnitudes.every(Number.isFinite)) return magnitudes;
+function checkFinite({ data, shape }: Tensor, name: string, file: string): void {
+  if (magnitudesOf({ data, shape }).every(Number.isFinite)) return;
   const bad = data.reduce((count, x) => count + (Number.isFinite(x) ? 0 : 1), 0);
   throw new ResidualError(
     'NUMERICS',

@@ -9,7 +9,7 @@ import { randomNetwork } from '../random.test.graphs.js';
 import { reference } from '../reference/run.js';
 import { noise, noiseTensor, noiseWeights, sketch } from '../sketch.js';
 import { fuse } from './fuse.js';
-import { boundsOf, chooseStations, guardOf, isSafe } from './guard.js';
+import { boundsOf, chooseStations, guardOf, isSafe, learnUsual } from './guard.js';
 import { openDnnl } from './library.js';
 import { onednn } from './session.js';
 
@@ -119,6 +119,27 @@ describe('what overflows is NaN, never an answer', () => {
     expect(stationsAt(1e5)).toBeGreaterThan(2);
     expect(stationsAt(1e5)).toBeLessThan(12);
   });
+});
+
+test('values that were larger than is taken for granted are learnt once, and from then on enough is looked at', () => {
+  const graph = deep(24);
+  const shapes = inferShapes(graph, { [graph.inputs[0].name]: [1, 16, 5, 5] });
+  const guard = guardOf(planFolding(graph, strengthened(graph, 30)), fuse(graph));
+  const usual = new Map<number, number>();
+  const before = chooseStations(guard, graph, shapes, usual);
+  // Values that grow ten times from step to step, as those of deep networks with random weights may.
+  const seen = new Map(
+    [graph.inputs[0].value, ...guard.steps.map(({ output }) => output)].map((value, i) => [value, 10 ** (1 + i)]),
+  );
+  const lookingAt = (stations: ReadonlySet<number>) =>
+    new Map([...seen].filter(([value]) => value === graph.inputs[0].value || stations.has(value)));
+  expect(isSafe(guard, seen)).toBe(true);
+  expect(isSafe(guard, lookingAt(before))).toBe(false);
+  expect(learnUsual(usual, seen)).toBe(true);
+  expect(learnUsual(usual, seen)).toBe(false);
+  const after = chooseStations(guard, graph, shapes, usual);
+  expect(isSafe(guard, lookingAt(after))).toBe(true);
+  expect(after.size).toBeLessThan(guard.steps.length);
 });
 
 describe('weights that are no numbers or let any picture overflow are refused', () => {

@@ -11,8 +11,11 @@ import type { Step } from './fuse.js';
  */
 const largestSafe = 2 ** 100;
 
-/** What values are taken to stay below when it is settled which are to be looked at; larger ones only cost time. */
+/** What values are taken to stay below as long as nothing is known of them, where it is settled which to look at. */
 const ordinary = 2 ** 10;
+
+/** How much larger than any that was seen values may get before others are chosen to be looked at. */
+const headroom = 2 ** 6;
 
 /** Rounding to bf16, of weights and results, and that of long sums. */
 const rounding = 1 + 1 / 64;
@@ -114,23 +117,44 @@ export function boundsOf({ steps, limits }: Guard, seen: ReadonlyMap<number, num
 export const isSafe = (guard: Guard, seen: ReadonlyMap<number, number>): boolean =>
   Array.from(boundsOf(guard, seen).values()).every((bound) => bound <= largestSafe);
 
+/**
+ * Remembers how large sound values were.
+ * @returns whether they were larger than was thought, so that others may have to be looked at.
+ */
+export function learnUsual(usual: Map<number, number>, seen: ReadonlyMap<number, number>): boolean {
+  let isNew = false;
+  for (const [value, most] of seen)
+    if (most > (usual.get(value) ?? ordinary)) {
+      usual.set(value, Math.min(most * headroom, largestSafe));
+      isNew = true;
+    }
+  return isNew;
+}
+
 /** Steps back from an unsafe one among which a value to look at is searched, and steps on that are to profit by it. */
 const [back, ahead] = [64, 8];
 
 /**
  * Values to look at while a network runs, so that ordinary pictures are known to be safe: few numbers, and those that
  * lower the bounds behind them most.
+ * @param usual what values stay below, where more is known of them than nothing.
  */
-export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shape[]): Set<number> {
+export function chooseStations(
+  guard: Guard,
+  graph: Graph,
+  shapes: readonly Shape[],
+  usual: ReadonlyMap<number, number> = new Map(),
+): Set<number> {
   const { steps, limits } = guard;
   const stations = new Set<number>();
-  const bounds = new Map(graph.inputs.map(({ value }) => [value, ordinary]));
+  const below = (value: number): number => usual.get(value) ?? ordinary;
+  const bounds = new Map(graph.inputs.map(({ value }) => [value, below(value)]));
   const own = (i: number, of: ReadonlyMap<number, number>) =>
     boundOf(steps[i], limits[i], (value) => of.get(value) ?? Number.NaN);
   /** The bounds from an unsafe step on, if the result of the step `at` before it is known to be ordinary. */
   function boundsAfter(at: number, unsafe: number): number[] {
     const known = new Map(bounds);
-    if (at < unsafe) known.set(steps[at].output, ordinary);
+    if (at < unsafe) known.set(steps[at].output, below(steps[at].output));
     for (let i = at + 1; i < Math.min(steps.length, unsafe + ahead); i++)
       if (!stations.has(steps[i].output)) known.set(steps[i].output, own(i, known));
     return steps.slice(unsafe, unsafe + ahead).map(({ output }) => known.get(output) as number);
@@ -138,12 +162,12 @@ export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shap
   const cost = ({ output, relu }: Step): number => sizeOf(shapes[output]) * (relu ? 1 : signedCost);
   for (let i = 0; i < steps.length; i++) {
     const { output } = steps[i];
-    const bound = stations.has(output) ? ordinary : own(i, bounds);
+    const bound = stations.has(output) ? below(output) : own(i, bounds);
     bounds.set(output, bound);
     if (bound <= largestSafe) continue;
     const without = boundsAfter(i, i);
     const useful = Array.from({ length: Math.min(i, back) }, (_, k) => i - 1 - k).filter(
-      (at) => (bounds.get(steps[at].output) as number) > ordinary,
+      (at) => (bounds.get(steps[at].output) as number) > below(steps[at].output),
     );
     const found = useful
       .map((at) => ({ at, after: boundsAfter(at, i) }))
@@ -157,12 +181,12 @@ export function chooseStations(guard: Guard, graph: Graph, shapes: readonly Shap
     // Where no single one will do, the results from here on back are looked at, and at last this one.
     const chosen = best ?? useful[0] ?? i;
     stations.add(steps[chosen].output);
-    bounds.set(steps[chosen].output, ordinary);
+    bounds.set(steps[chosen].output, below(steps[chosen].output));
     i = chosen;
   }
   // Later ones make some needless.
   const isEnough = () =>
-    isSafe(guard, new Map([...graph.inputs.map(({ value }) => value), ...stations].map((v) => [v, ordinary])));
+    isSafe(guard, new Map([...graph.inputs.map(({ value }) => value), ...stations].map((v) => [v, below(v)])));
   if (isEnough())
     for (const station of [...stations]) {
       stations.delete(station);
@@ -177,7 +201,7 @@ const signedCost = 8;
 /** The sum of the magnitudes of each output channel's weights. */
 function sumsOfMagnitudes(weight: Tensor): Float64Array {
   const { eightBits } = weight;
-  if (eightBits === undefined) return weight.magnitudes ?? magnitudesOf(weight);
+  if (eightBits === undefined) return magnitudesOf(weight);
   const { whole, scales } = eightBits;
   return magnitudesOf({ data: whole, shape: weight.shape }).map((sum, c) => sum * scales[c]);
 }

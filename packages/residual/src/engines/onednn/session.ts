@@ -10,7 +10,7 @@ import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.j
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
-import { chooseStations, type Guard, guardOf, isSafe } from './guard.js';
+import { chooseStations, type Guard, guardOf, isSafe, learnUsual } from './guard.js';
 import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
@@ -104,6 +104,8 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   const threads = options.threads ?? processor().cores;
   const plans = new Map<string, WatchedPlan>();
   let latest: Plan | undefined;
+  /** What values stay below, as far as they were larger than is taken for granted. */
+  const usual = new Map<number, number>();
 
   /** @param careful with every result looked at. */
   function planFor(inputs: Readonly<Record<string, Shape>>, careful = false): WatchedPlan {
@@ -112,7 +114,9 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
     const key = `${folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ')}${careful ? ', careful' : ''}`;
     const make = () => {
       const shapes = inferShapes(folded, inputs);
-      const watched = careful ? new Set(steps.map(({ output }) => output)) : chooseStations(guard, folded, shapes);
+      const watched = careful
+        ? new Set(steps.map(({ output }) => output))
+        : chooseStations(guard, folded, shapes, usual);
       return makePlan(dnnl, folded, steps, shapes, packed, options, threads, watched);
     };
     const plan = plans.get(key) ?? make();
@@ -126,6 +130,16 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
     }
     if (!careful) latest = plan;
     return plan;
+  }
+  function disposePlans(): void {
+    for (const plan of plans.values()) plan.dispose();
+    plans.clear();
+  }
+  /** Pictures were sound, and only a look at everything showed it: from now on more is looked at. */
+  function learn(seen: ReadonlyMap<number, number>, inputs: Readonly<Record<string, Shape>>): void {
+    if (!learnUsual(usual, seen)) return;
+    disposePlans();
+    planFor(inputs);
   }
   /** Makes the weights known for as long as `use` takes. */
   function withWeights<T>(known: Folding, weights: Weights, use: () => T): T {
@@ -147,7 +161,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
 
   return {
     async run(inputs, weights) {
-      const compute = () => runGuarded(guard, folded, planFor, inputs);
+      const compute = () => runGuarded(guard, folded, planFor, learn, inputs);
       return weights ? withWeights(planFolding(graph, weights), weights, compute) : compute();
     },
     async convolutions() {
@@ -158,8 +172,7 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
     },
     slow: () => slowOnes(latest?.kernels ?? []),
     async dispose() {
-      for (const plan of plans.values()) plan.dispose();
-      plans.clear();
+      disposePlans();
       packed.dispose();
     },
   };
@@ -202,6 +215,7 @@ function runGuarded(
   guard: Guard,
   graph: Graph,
   planFor: (shapes: Readonly<Record<string, Shape>>, careful?: boolean) => WatchedPlan,
+  learn: (seen: ReadonlyMap<number, number>, shapes: Readonly<Record<string, Shape>>) => void,
   inputs: Readonly<Record<string, Tensor>>,
 ): Record<string, Tensor> {
   const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
@@ -210,16 +224,27 @@ function runGuarded(
     const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
     return [value, largestOfEach(bits, shape[0])] as const;
   });
-  const isDoubtful = (picture: number, { seen }: WatchedPlan): boolean =>
-    !isSafe(guard, new Map([...given, ...seen].map(([value, most]) => [value, most[picture]])));
+  const seenOf = (picture: number, { seen }: WatchedPlan) =>
+    new Map([...given, ...seen].map(([value, most]) => [value, most[picture]]));
+  const isDoubtful = (picture: number, plan: WatchedPlan): boolean => !isSafe(guard, seenOf(picture, plan));
   const plan = planFor(shapes);
   const results = plan.run(inputs);
   let doubtful = Array.from(given[0][1].keys()).filter((picture) => isDoubtful(picture, plan));
   if (doubtful.some((picture) => given.every(([, most]) => Number.isFinite(most[picture])))) {
     const careful = planFor(shapes, true);
     careful.run(inputs);
-    doubtful = doubtful.filter((picture) => isDoubtful(picture, careful));
+    const doubted = doubtful;
+    doubtful = doubted.filter((picture) => isDoubtful(picture, careful));
+    const sound = doubted.filter((picture) => !doubtful.includes(picture)).map((picture) => seenOf(picture, careful));
+    learn(largestOfAll(sound), shapes);
   }
   for (const picture of doubtful) spoil(results, picture);
   return results;
+}
+
+/** The largest magnitudes among some pictures', by the value. */
+function largestOfAll(seen: readonly ReadonlyMap<number, number>[]): Map<number, number> {
+  const most = new Map<number, number>();
+  for (const one of seen) for (const [value, x] of one) most.set(value, Math.max(x, most.get(value) ?? 0));
+  return most;
 }
