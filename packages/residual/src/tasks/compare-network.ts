@@ -57,7 +57,9 @@ async function execute(
   const results: Record<string, Tensor> = {};
   const computed = outputs.filter(({ value }) => !passed.has(value));
   if (computed.length) {
-    const executable = await chooseEngine(net.engine).compile({ ...part, outputs: computed }, { weights });
+    // It runs once: to choose kernels by the clock would take longer.
+    const how = { weights, deterministic: true };
+    const executable = await chooseEngine(net.engine).compile({ ...part, outputs: computed }, how);
     try {
       const feeds = Object.fromEntries(part.inputs.map(({ name, value }) => [name, known.get(value) as Tensor]));
       Object.assign(results, await executable.run(feeds, options));
