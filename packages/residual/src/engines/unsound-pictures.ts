@@ -23,12 +23,12 @@ export function unsound(inputs: Tensors): ReadonlySet<number> {
 /** The largest magnitude of each picture's numbers, which lie in f32 or bf16 in whichever layout; NaN where one is. */
 export function largestOfEach(bits: Int32Array | Uint16Array, pictures: number): Float64Array {
   const size = bits.length / pictures;
-  const [magnitude, shift] = bits.BYTES_PER_ELEMENT === 4 ? [0x7fffffff, 0] : [0x7fff, 16];
-  const most = Int32Array.from({ length: pictures }, (_, i) => {
+  const most = new Int32Array(pictures);
+  for (let i = 0; i < pictures; i++) {
     const own = bits.subarray(i * size, (i + 1) * size);
-    return largestBits(own, magnitude) << shift;
-  });
-  return Float64Array.from(new Float32Array(most.buffer));
+    most[i] = bits.BYTES_PER_ELEMENT === 4 ? largestBits(own, 0x7fffffff) : largestBits(own, 0x7fff) << 16;
+  }
+  return new Float64Array(new Float32Array(most.buffer));
 }
 
 /**

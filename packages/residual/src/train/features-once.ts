@@ -4,6 +4,7 @@ import { epochOrder } from '../data/order.js';
 import { classWeights } from '../data/targets.js';
 import { ResidualError } from '../errors.js';
 import { findValue, type Graph, inferShapes } from '../graph/graph.js';
+import { sizeOfPlan } from '../image/plan.js';
 import type { EngineOptions } from '../tasks/model.js';
 import { sharedFloats, sizeOf, type Tensor } from '../tensor.js';
 import { type Feed, type Fetching, judged, judgedTogether, weigh } from './feed.js';
@@ -16,11 +17,13 @@ const most = 2 ** 32;
 
 /**
  * What is behind a point of a network, as a network of its own that takes the features of that point.
+ * @param tested size of the pictures, where not the network's own.
  * @throws UNKNOWN_NAME; GRAPH when something passes by the point, or nothing is behind it.
  */
-export function headBehind(graph: Graph, point: string): Graph {
+export function headBehind(graph: Graph, point: string, tested?: { height: number; width: number }): Graph {
   const value = findValue(graph, point);
-  const shapes = inferShapes(graph);
+  const [{ name, shape: picture }] = graph.inputs;
+  const shapes = inferShapes(graph, tested && { [name]: [1, picture[1], tested.height, tested.width] });
   // What can be reached from the point, in the order of the network.
   const reached = new Set([value]);
   const nodes = graph.nodes.filter(({ inputs, outputs }) => {
@@ -77,7 +80,7 @@ export async function featureFeed(
     throw new ResidualError('ARGUMENT', 'features can be computed once of frozen layers only: --set freeze=avgpool', {
       setting: 'freeze',
     });
-  const head = headBehind(graph, recipe.freeze);
+  const head = headBehind(graph, recipe.freeze, sizeOfPlan(record.plan));
   const [{ shape }] = head.inputs;
   const size = sizeOf(shape.slice(1));
   const classes = data.classes.length;

@@ -332,7 +332,8 @@ export const trainerOptions = (
 export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: string): TrainingStep {
   const frozen = frozenUpTo(graph, freeze);
   const [{ shape }] = graph.inputs;
-  const sizes = shape.slice(1).map((side, axis) => (axis > 0 && recipe.size > 0 ? recipe.size : side));
+  const size = recipe.featuresOnce ? 0 : recipe.size;
+  const sizes = shape.slice(1).map((side, axis) => (axis > 0 && size > 0 ? size : side));
   return trainingStep(graph, {
     shape: [batch, ...sizes],
     loss: recipe.loss,

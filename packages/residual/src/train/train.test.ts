@@ -142,6 +142,10 @@ describe('a run', () => {
     await refusal(train(model, tinyData(), { ...options, recipe, out: join(folder, 'cut'), most: 40 }));
     await resume(join(folder, 'cut'), tinyData());
     expect(await bits(join(folder, 'cut'))).toEqual(await bits(out));
+    // Features of maps are as large as the pictures that are tested.
+    const larger = { ...recipe, epochs: 1, freeze: 'layer1', size: 5, testScale: 4 / 3 };
+    const maps = await train(model, tinyData(), { ...options, recipe: larger, out: join(folder, 'maps') });
+    expect(maps.epochs[0].validation?.pictures).toBe(6);
     const nothing = { ...recipe, freeze: '' };
     expect(
       await refusal(train(model, tinyData(), { ...options, recipe: nothing, out: join(folder, 'no') })),

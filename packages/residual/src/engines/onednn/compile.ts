@@ -68,6 +68,7 @@ export function compilePlan(
     ...graph.inputs.map(({ value, name }) => [value, name] as const),
     ...steps.map((step) => [step.output, step.name] as const),
   ]);
+  const pooled: { readonly output: number; readonly name: string; readonly at: Place }[] = [];
   const plan = buildPlan(dnnl, graph, steps.map(readBy), shapes, { dtype, fastMath, quantisation }, (draft, index) => {
     const step = steps[index];
     lower({
@@ -87,24 +88,32 @@ export function compilePlan(
         return quantisation.activations[layers.get(value) ?? ''];
       },
     });
-    if (watched.has(step.output)) watch(draft, step, seen);
+    if (watched.has(step.output)) pooled.push(...watch(draft, step, seen));
+    if (index + 1 === steps.length) for (const { output, name, at } of pooled) read(draft, name, at, output, seen);
   });
   return { ...plan, seen };
 }
 
-/** Looks at a step's result when it is there. */
-function watch(draft: Draft, { output, name, relu }: Step, seen: Map<number, Float64Array>): void {
+/**
+ * Looks at a step's result when it is there, or at what the library made of it when the run is over: the library's
+ * threads fall asleep while JavaScript reads.
+ */
+function watch(draft: Draft, { output, name, relu }: Step, seen: Map<number, Float64Array>) {
   const place = draft.home(output);
   const { dtype, shape } = place.desc;
-  if (dtype === 'u8' || dtype === 's8') {
-    seen.set(output, new Float64Array(shape[0]).fill(255 * place.scale));
-    return;
-  }
-  const at = (relu && largestOfPlanes(draft, name, place)) || place;
+  const at = relu && dtype !== 'u8' ? largestOfPlanes(draft, name, place) : undefined;
+  if (at) return [{ output, name, at }];
+  if (dtype === 'u8' || dtype === 's8') seen.set(output, new Float64Array(shape[0]).fill(255 * place.scale));
+  else read(draft, name, place, output, seen);
+  return [];
+}
+
+function read(draft: Draft, name: string, at: Place, output: number, seen: Map<number, Float64Array>): void {
+  const { dtype, shape, bytes } = at.desc;
   const Bits = dtype === 'bf16' ? Uint16Array : Int32Array;
   let bits: Uint16Array | Int32Array | undefined;
   draft.host(`${name}, looked at`, 'scan', [at], (addressOf) => {
-    bits ??= new Bits(draft.dnnl.view(addressOf(at), at.desc.bytes), 0, at.desc.bytes / Bits.BYTES_PER_ELEMENT);
+    bits ??= new Bits(draft.dnnl.view(addressOf(at), bytes), 0, bytes / Bits.BYTES_PER_ELEMENT);
     seen.set(output, largestOfEach(bits, shape[0]));
   });
 }

@@ -185,14 +185,28 @@ export function chooseStations(
     i = chosen;
   }
   // Later ones make some needless.
-  const isEnough = () =>
-    isSafe(guard, new Map([...graph.inputs.map(({ value }) => value), ...stations].map((v) => [v, below(v)])));
+  const isEnough = () => ceilingsOf(guard, graph, stations, usual) !== undefined;
   if (isEnough())
     for (const station of [...stations]) {
       stations.delete(station);
       if (!isEnough()) stations.add(station);
     }
   return stations;
+}
+
+/**
+ * By inputs and stations, magnitudes with which all is safe; undefined where they are not enough. Bounds grow with what
+ * they begin with, so that whatever stays below needs none computed.
+ */
+export function ceilingsOf(
+  guard: Guard,
+  graph: Graph,
+  stations: Iterable<number>,
+  usual: ReadonlyMap<number, number> = new Map(),
+): ReadonlyMap<number, number> | undefined {
+  const known = [...graph.inputs.map(({ value }) => value), ...stations];
+  const ceilings = new Map(known.map((value) => [value, usual.get(value) ?? ordinary]));
+  return isSafe(guard, ceilings) ? ceilings : undefined;
 }
 
 /** Numbers below zero are looked at by JavaScript, others by the library. */

@@ -10,7 +10,7 @@ import { candidatesOf, compilePlan, kindOf, type WatchedPlan } from './compile.j
 import { direct, ways } from './convolve.js';
 import type { Dnnl } from './dnnl.js';
 import { fuse, type Step } from './fuse.js';
-import { chooseStations, type Guard, guardOf, isSafe, learnUsual } from './guard.js';
+import { ceilingsOf, chooseStations, type Guard, guardOf, isSafe, learnUsual } from './guard.js';
 import { openDnnl } from './library.js';
 import { type PackedStore, type PackedWeights, packWeights } from './packed.js';
 import type { Plan } from './plan.js';
@@ -102,22 +102,23 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   const guard = guardOf(folding, steps, options.quantisation);
   const packed = packWeights(dnnl, storeOf(options.store));
   const threads = options.threads ?? processor().cores;
-  const plans = new Map<string, WatchedPlan>();
+  const plans = new Map<string, GuardedPlan>();
   let latest: Plan | undefined;
   /** What values stay below, as far as they were larger than is taken for granted. */
   const usual = new Map<number, number>();
 
   /** @param careful with every result looked at. */
-  function planFor(inputs: Readonly<Record<string, Shape>>, careful = false): WatchedPlan {
+  function planFor(inputs: Readonly<Record<string, Shape>>, careful = false): GuardedPlan {
     // A primitive must run in as many threads as it was made for; another network may have set another number since.
     dnnl.setThreads(threads);
     const key = `${folded.inputs.map(({ name }) => inputs[name].join('×')).join(' ')}${careful ? ', careful' : ''}`;
     const make = () => {
       const shapes = inferShapes(folded, inputs);
-      const watched = careful
-        ? new Set(steps.map(({ output }) => output))
-        : chooseStations(guard, folded, shapes, usual);
-      return makePlan(dnnl, folded, steps, shapes, packed, options, threads, watched);
+      const watching = (watched: ReadonlySet<number>) =>
+        makePlan(dnnl, folded, steps, shapes, packed, options, threads, watched);
+      if (careful) return watching(new Set(steps.map(({ output }) => output)));
+      const stations = chooseStations(guard, folded, shapes, usual);
+      return { ...watching(stations), ceilings: ceilingsOf(guard, folded, stations, usual) };
     };
     const plan = plans.get(key) ?? make();
     plans.delete(key);
@@ -178,6 +179,9 @@ function prepare(dnnl: Dnnl, graph: Graph, given: Weights, options: BackendOptio
   };
 }
 
+/** A plan with magnitudes below which nothing can overflow. */
+type GuardedPlan = WatchedPlan & { readonly ceilings?: ReadonlyMap<number, number> | undefined };
+
 function makePlan(
   dnnl: Dnnl,
   graph: Graph,
@@ -214,7 +218,7 @@ function makePlan(
 function runGuarded(
   guard: Guard,
   graph: Graph,
-  planFor: (shapes: Readonly<Record<string, Shape>>, careful?: boolean) => WatchedPlan,
+  planFor: (shapes: Readonly<Record<string, Shape>>, careful?: boolean) => GuardedPlan,
   learn: (seen: ReadonlyMap<number, number>, shapes: Readonly<Record<string, Shape>>) => void,
   inputs: Readonly<Record<string, Tensor>>,
 ): Record<string, Tensor> {
@@ -224,9 +228,12 @@ function runGuarded(
     const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
     return [value, largestOfEach(bits, shape[0])] as const;
   });
-  const seenOf = (picture: number, { seen }: WatchedPlan) =>
+  const seenOf = (picture: number, { seen }: GuardedPlan) =>
     new Map([...given, ...seen].map(([value, most]) => [value, most[picture]]));
-  const isDoubtful = (picture: number, plan: WatchedPlan): boolean => !isSafe(guard, seenOf(picture, plan));
+  const isUsual = (picture: number, { seen, ceilings }: GuardedPlan): boolean =>
+    [...given, ...seen].every(([value, most]) => most[picture] <= (ceilings?.get(value) ?? -1));
+  const isDoubtful = (picture: number, plan: GuardedPlan): boolean =>
+    !isUsual(picture, plan) && !isSafe(guard, seenOf(picture, plan));
   const plan = planFor(shapes);
   const results = plan.run(inputs);
   let doubtful = Array.from(given[0][1].keys()).filter((picture) => isDoubtful(picture, plan));
