@@ -52,8 +52,11 @@ test('values of random networks stay within their bounds', async () => {
       const guard = guardOf(folding, fuse(folding.graph));
       const bounds = boundsOf(guard, new Map([[graph.inputs[0].value, largest(image)]]));
       const results = await run(reference, graph, weights, image);
-      for (const { name, value } of folding.graph.outputs)
-        expect(largest(results[name])).toBeLessThanOrEqual(bounds.get(value) as number);
+      for (const { name, value } of folding.graph.outputs) {
+        const bound = bounds.get(value) as number;
+        // Beyond what float32 holds a result is infinite or none, and the bound need not be.
+        if (bound < 2 ** 127) expect(largest(results[name])).toBeLessThanOrEqual(bound);
+      }
     }),
     { numRuns: 200 },
   );
