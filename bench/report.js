@@ -216,8 +216,8 @@ ${markdown(['', 'target', 'measured'], targets(results))}
 Where bf16 and int8 miss their targets the cause is the processor: the targets are of one with AMX, whose tiles multiply bf16
 and int8 some eight times as fast as f32; this one has AVX-512 alone, with VNNI and BF16, which doubles and quadruples at best
 and serves onnxruntime's int8 just as well. PyTorch's optimised form calls the same library's blocked kernels, and is beaten
-by Winograd's alone. Where the time over the convolutions alone is missed by a hair, 1 to 2 % of it is the proof that no value
-overflowed ([onednn.md](onednn.md)), and one run differs from the next by as much.
+by Winograd's alone. Where the time over the convolutions alone is missed by a hair, the proof that no value overflowed
+([onednn.md](onednn.md)) is part of it, and one run differs from the next by as much.
 
 ## Engines: their time over ours
 

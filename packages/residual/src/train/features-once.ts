@@ -50,6 +50,16 @@ export function headBehind(graph: Graph, point: string, tested?: { height: numbe
   };
 }
 
+/** How pictures become features. */
+export interface FeatureOptions extends Fetching {
+  readonly seed: number;
+  readonly channels: 1 | 3;
+  readonly engine: EngineOptions;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of a picture that is skipped. */
+  readonly onNote?: ((text: string) => void) | undefined;
+}
+
 /** Features of pictures and what these show. */
 interface Kept {
   readonly features: Float32Array;
@@ -67,14 +77,7 @@ export async function featureFeed(
   { graph, weights, record }: Student,
   data: Dataset,
   recipe: Recipe,
-  options: Fetching & {
-    readonly seed: number;
-    readonly channels: 1 | 3;
-    readonly engine: EngineOptions;
-    readonly signal?: AbortSignal | undefined;
-    /** Told of a picture that is skipped. */
-    readonly onNote?: ((text: string) => void) | undefined;
-  },
+  options: FeatureOptions,
 ): Promise<{ feed: Feed; head: Graph }> {
   if (recipe.freeze === '')
     throw new ResidualError('ARGUMENT', 'features can be computed once of frozen layers only: --set freeze=avgpool', {

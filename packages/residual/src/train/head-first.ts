@@ -1,7 +1,6 @@
 import type { Dataset } from '../data/dataset.js';
 import { courseOf, updateAt } from './course.js';
-import { featureFeed } from './features-once.js';
-import type { Fetching } from './feed.js';
+import { type FeatureOptions, featureFeed } from './features-once.js';
 import { type Lesson, start } from './loop.js';
 import { recipes } from './recipes.js';
 import { presets, type Recipe } from './settings.js';
@@ -18,15 +17,7 @@ import { beforeClassifier, channelsOf, merged, type Student } from './transfer.j
 export async function withTrainedHead(
   { student, seed, recipe: { headFirst, precision, loss, sampling, classWeights }, engine }: Lesson,
   { validation: _, ...data }: Dataset,
-  {
-    workers,
-    strict,
-    signal,
-    onNote,
-  }: Fetching & {
-    readonly signal?: AbortSignal | undefined;
-    readonly onNote?: ((text: string) => void) | undefined;
-  },
+  { workers, strict, signal, onNote }: Pick<FeatureOptions, 'workers' | 'strict' | 'signal' | 'onNote'>,
 ): Promise<Student> {
   const { about: _about, ...probe } = recipes['linear-probe'];
   const freeze = beforeClassifier(student.graph);

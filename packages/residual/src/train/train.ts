@@ -122,7 +122,10 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
   return runOf(out);
 }
 
-/** All that a run is made of, before anything is written; notes say what was decided. @throws as `train` */
+/**
+ * All that a run is made of, before anything is written; notes say what was decided, `headFirst` whether a new classifier
+ * is to learn alone before. @throws as `train`
+ */
 export async function prepare(
   model: Model,
   data: Dataset,
