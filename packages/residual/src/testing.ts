@@ -25,10 +25,13 @@ export function temporaryFolder(): { path: string; remove(): void } {
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
+const removals: (() => void)[] = [];
+process.on('exit', () => removals.forEach((remove) => void remove()));
+
 /** A new empty folder that is removed when the process ends. */
 export function scratch(): string {
   const { path, remove } = temporaryFolder();
-  process.on('exit', remove);
+  removals.push(remove);
   return path;
 }
 
