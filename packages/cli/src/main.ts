@@ -24,9 +24,14 @@ async function work(argv: readonly string[]): Promise<number> {
   ]);
   const json = argv.includes('--json');
   const abort = new AbortController();
-  const interrupted = 130; // 128 + SIGINT, as shells count
+  let interrupted = 130; // 128 + SIGINT, as shells count
   // Once: a second Ctrl-C finds no listener, so the system ends the process, whatever it is doing.
   process.once('SIGINT', () => abort.abort());
+  // What a cluster sends before it takes the machine away.
+  process.once('SIGTERM', () => {
+    interrupted = 143;
+    abort.abort();
+  });
   const fail = (error: unknown) => {
     if (abort.signal.aborted) return interrupted;
     report(error, json);

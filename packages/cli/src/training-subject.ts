@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { type Model, ResidualError } from 'residual';
 import type { Dataset } from 'residual/train';
 import type { Context } from './context.js';
@@ -9,6 +11,13 @@ export interface Begun {
   readonly validation?: string | undefined;
   readonly seed: number;
 }
+
+/** The same from wherever the run is gone on with. */
+export const lasting = ({ data, validation, seed }: Begun): Begun => ({
+  data: resolve(data),
+  validation: validation !== undefined && existsSync(validation) ? resolve(validation) : validation,
+  seed,
+});
 
 /** Opens the pictures of a run. @throws as `open` of residual/train; ARGUMENT */
 export async function openData({ data, validation, seed }: Begun): Promise<Dataset> {

@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import pc from 'picocolors';
 import { classesOf, load, type Model, parseClasses } from 'residual';
 import { type Dataset, type Evaluation, evaluate, groundTruth } from 'residual/train';
@@ -65,10 +63,7 @@ async function open(
     warn: context.note,
     ...(labels !== undefined && { labels: parseClasses(await readText(labels), labels) }),
   };
-  if (weights !== undefined) {
-    const best = join(weights, 'checkpoints', 'best.safetensors');
-    return load(existsSync(best) ? best : weights, { ...given, architecture: model });
-  }
+  if (weights !== undefined) return load(weights, { ...given, architecture: model });
   const { stop, ...hub } = await fetching(options, context);
   try {
     return await load(model, { ...given, ...hub });

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ended, jsonLines, residual, start } from '../running.js';
@@ -40,6 +40,13 @@ describe('residual train', () => {
     expect(found.classes.map(({ label }: { label: string }) => label)).toEqual(['green', 'red']);
     expect((await residual('evaluate', data, '-w', out)).out).toMatch(/top-1 +\d+\.\d\d %[\s\S]*calibration error/);
 
+    const [red] = jsonLines((await residual('classify', '-w', out, '--json', join(data, 'red', '1.png'))).out);
+    expect(red.predictions).toHaveLength(2);
+    const further = await residual('train', data, '--from', out, '--set', 'batch=8', '--plan', '--json');
+    expect(jsonLines(further.out)[0].data.classes).toBe(2);
+    const { origin } = JSON.parse(await readFile(join(out, 'config.json'), 'utf8'));
+    expect(isAbsolute(origin.data)).toBe(true);
+
     const [{ runs }] = jsonLines((await residual('runs', root, '--json')).out);
     expect(runs).toMatchObject([{ folder: out, epochs: 2 }]);
     expect((await residual('runs', root)).out).toMatch(/run +network +recipe[\s\S]*resnet20 +quick +2\/2/);
@@ -52,6 +59,11 @@ describe('residual train', () => {
     const stopped = await ended(child);
     expect(stopped.status).toBe(130);
     expect(stopped.err).toContain(`saved; go on with: residual train --resume ${out}`);
+    const other = await residual('train', '--resume', out, '--set', 'epochs=2', '--seed', '7');
+    expect(other).toMatchObject({
+      status: 2,
+      err: expect.stringMatching(/ARGUMENT.*leave out --set, --seed, or begin/),
+    });
     const gone = await residual('train', '--resume', out, '--stop-after', '3', '--json');
     expect(gone.status).toBe(0);
     expect(gone.err).toMatch(/stopped after update \d+, and saved/);

@@ -18,7 +18,7 @@ import type { OptionsOf, trainFlags } from '../flags.js';
 import { sizeOf } from '../sizes.js';
 import { print, printable, wantsColor } from '../terminal.js';
 import { startTrainingBar, timeOf } from '../training-bar.js';
-import { type Begun, openData, openNetwork } from '../training-subject.js';
+import { type Begun, lasting, openData, openNetwork } from '../training-subject.js';
 
 type Options = OptionsOf<typeof trainFlags>;
 
@@ -47,7 +47,7 @@ export async function run([path]: readonly string[], options: Options, context: 
     const done =
       options.resume === undefined
         ? await begin(path, options, watched, context)
-        : await goOn(path, options.resume, watched, context);
+        : await goOn(path, { ...options, resume: options.resume }, watched, context);
     bar.stop();
     if (!json && done) await print(describe(done));
     return 0;
@@ -87,7 +87,7 @@ async function begin(
     set,
     seed,
     channels: channels as 1 | 3 | undefined,
-    origin: { ...begun, model: name, from, size, preprocess },
+    origin: { ...lasting(begun), model: name, from, size, preprocess },
   };
   if (options.plan) {
     const { planRun } = await import('residual/train');
@@ -99,8 +99,24 @@ async function begin(
   return train(model, data, { ...wanted, out });
 }
 
-async function goOn(path: string | undefined, folder: string, watched: RunOptions, context: Context): Promise<Run> {
-  const { origin, engine, threads } = await readConfig(folder);
+/** What a run is begun with, and keeps. */
+const kept = ['model', 'from', 'recipe', 'set', 'out', 'validation', 'size', 'channels', 'preprocess', 'plan'] as const;
+
+async function goOn(
+  path: string | undefined,
+  options: Options & { readonly resume: string },
+  watched: RunOptions,
+  context: Context,
+): Promise<Run> {
+  const { resume: folder } = options;
+  const { origin, engine, threads, seed } = await readConfig(folder);
+  const given: string[] = kept.filter((name) => options[name] !== undefined);
+  if (options.seed !== 0 && options.seed !== seed) given.push('seed');
+  if (given.length > 0)
+    throw new ResidualError(
+      'ARGUMENT',
+      `${folder}: a run goes on as it was begun; leave out ${given.map((name) => `--${name}`).join(', ')}, or begin another from its weights: --from ${folder}`,
+    );
   const known = origin as Partial<Begun>;
   const from = path ?? known.data;
   if (from === undefined)

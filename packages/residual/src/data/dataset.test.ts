@@ -254,6 +254,13 @@ describe('manifests', () => {
     expect(data.classes).toEqual([...Array(11).keys()].map(String));
     expect(data.train[10].target).toBe(10);
     expect(await message(open(write('m.csv', 'p/1.jpg,0')))).toContain('there is one class only, "0"');
+    const codes = await open(write('m.csv', 'p/1.jpg,01\np/2.jpg,1\np/3.jpg,0'));
+    expect([codes.classes, codes.train.map(({ target }) => target)]).toEqual([
+      ['0', '01', '1'],
+      [1, 2, 0],
+    ]);
+    const many = Array.from({ length: 150_000 }, (_, i) => `p/1.jpg,${i}`);
+    expect((await open(write('m.csv', many.join('\n')))).classes).toHaveLength(150_000);
   });
 
   test('several labels, and shares', async () => {

@@ -40,7 +40,7 @@ const longest = 400e6;
  * - JSON Lines: `{"path": "a.jpg", "label": "cat"}`, `"labels": ["cat", "indoors"]`, or shares, `"labels": {"cat": 0.7,
  *   "dog": 0.3}`; and `"split"`.
  *
- * Classes are sorted by code point; labels that are all whole numbers are indices and go by number.
+ * Classes are sorted by code point; labels that are all whole numbers, as `7` but not `07`, are indices and go by number.
  *
  * @throws FILE, also when its first picture is not there; DATA naming the line that cannot be understood; CLASSES; what
  * `splitOff` throws.
@@ -56,7 +56,9 @@ export async function manifest(file: string, options: SplitOptions = {}): Promis
       typeof label === 'string' ? [label] : Array.isArray(label) ? label : Object.keys(label),
     ),
   );
-  const classes = [...names].every((name) => /^\d{1,6}$/.test(name)) ? byNumber(names, file) : classList(names, file);
+  const classes = [...names].every((name) => /^(0|[1-9]\d{0,5})$/.test(name))
+    ? byNumber(names, file)
+    : classList(names, file);
   const index = new Map(classes.map((name, i) => [name, i]));
   const folder = dirname(file);
   const examples = { train: [] as Example[], validation: [] as Example[], test: [] as Example[] };
@@ -196,7 +198,7 @@ const words = { one: 'one label', several: 'a list of labels', soft: 'shares' };
 
 /** Labels that are indices: 0 to the greatest. */
 function byNumber(names: ReadonlySet<string>, file: string): string[] {
-  const greatest = Math.max(...[...names].map(Number));
+  const greatest = [...names].reduce((most, name) => Math.max(most, Number(name)), 0);
   const classes = Array.from({ length: greatest + 1 }, (_, i) => String(i));
   const missing = classes.filter((name) => !names.has(name));
   if (missing.length > 0)

@@ -98,10 +98,16 @@ test('a hundred names without a class: the message spells out twenty, the detail
   );
 });
 
-test('digits that are labels and places at once must agree', () => {
+test('where all labels are numbers a number is a label, else label and place must agree', () => {
   const digits = Array.from({ length: 10 }, (_, i) => ({ label: `${i}` }));
   expect(matchClasses(['3', '0'], digits)).toEqual([3, 0]);
-  expect(refusal(['3'], digits.toReversed())).toContain('class 6, 3 or class 3, 6');
+  expect(matchClasses(['3', '0'], digits.toReversed())).toEqual([6, 9]);
+  const padded = ['001', '002', '010'].map((label) => ({ label }));
+  expect(matchClasses(['010', '001'], padded)).toEqual([2, 0]);
+  expect(refusal(['1'], padded)).toContain('"1"');
+  const mixed = ['2', 'cat', '1'].map((label) => ({ label }));
+  expect(refusal(['2'], mixed)).toContain('class 0, 2 or class 2, 1');
+  expect(matchClasses(['cat'], mixed)).toEqual([1]);
 });
 
 test('labels that are lists of synonyms are found by a term, the first before the others', () => {

@@ -4,7 +4,7 @@ import type { ClassLabel } from './classes.js';
 /**
  * Finds each name among a model's classes and answers with their indices, in the order of the names. A name is
  *
- * - an index, `386`;
+ * - an index, `386`, unless the labels are numbers themselves;
  * - a WordNet id, `n02504458`, or one with its label behind it, `n02504458_African_elephant`;
  * - a label as the model has it; then one that differs in case, spaces, hyphens, underscores or other signs only, as
  *   `african elephant`;
@@ -88,6 +88,8 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
       add(any, fold(term), index);
     });
   });
+  // Folders `1` to `4`, say: a number there is a name.
+  const numbered = classes.length > 0 && classes.every(({ label }) => isNumber(label));
   const byLabel = (text: string): readonly number[] => {
     const key = fold(text);
     return exact.get(text) ?? (key === '' ? [] : (folded.get(key) ?? first.get(key) ?? any.get(key) ?? []));
@@ -113,10 +115,12 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
       return spoken.length === 0 ? byWnid : byWnid.filter((index) => spoken.includes(index));
     }
     const byName = byTerms(text);
-    const index = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    const index = isNumber(text) && !numbered ? Number(text) : Number.NaN;
     return index < classes.length ? union([byName, [index]]) : byName;
   };
 }
+
+const isNumber = (text: string): boolean => /^\d+$/.test(text);
 
 /** Letters and digits only, in lower case. */
 const fold = (text: string): string =>

@@ -1,9 +1,9 @@
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, writeSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ResidualError } from '../errors.js';
 import { asRecord } from '../graph/checks.js';
-import { writeError, writeFileAtomic } from '../weights/file.js';
+import { isPartial, writeError, writeFileAtomic } from '../weights/file.js';
 import type { Recipe } from './settings.js';
 
 /*
@@ -27,6 +27,8 @@ export interface RunConfig {
   };
   readonly engine: string;
   readonly threads: number;
+  /** Whether a new classifier learns alone before the first update. */
+  readonly headFirst?: boolean;
   /** How to open model and data again, for the program that began the run. */
   readonly origin: Readonly<Record<string, unknown>>;
   readonly versions: { readonly residual: string; readonly node: string };
@@ -113,17 +115,34 @@ function contentOf(folder: string): string[] {
 }
 
 /**
- * Begins a run's folder.
+ * Begins a run's folder: the checkpoint it begins with, then `config.json`, which makes it a run.
  * @throws FILE when it cannot be made or written to, or holds something already.
  */
-export async function createRun(folder: string, config: RunConfig): Promise<void> {
+export async function createRun(
+  folder: string,
+  config: RunConfig,
+  saveBeginning: (path: string) => Promise<void>,
+): Promise<void> {
   try {
     await mkdir(join(folder, 'checkpoints'), { recursive: true });
   } catch (error) {
-    throw writeError(folder, error);
+    // Node says so of a disk that is read-only, too: missing folders above it would have been made.
+    const { code } = error as NodeJS.ErrnoException;
+    throw writeError(folder, code === 'ENOENT' ? Object.assign(new Error('read-only?'), { code: 'EROFS' }) : error);
   }
   checkFree(folder);
+  await saveBeginning(fileOf(folder, 'last'));
   await writeText(fileOf(folder, 'config'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** Removes what a process left that was killed while it wrote. @throws FILE */
+export async function removeRemains(folder: string): Promise<void> {
+  for (const place of [folder, join(folder, 'checkpoints')])
+    try {
+      for (const name of await readdir(place)) if (isPartial(name)) await rm(join(place, name), { force: true });
+    } catch (error) {
+      throw writeError(place, error);
+    }
 }
 
 /** @throws FILE */

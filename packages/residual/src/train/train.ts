@@ -5,14 +5,15 @@ import { ResidualError } from '../errors.js';
 import { load } from '../tasks/load.js';
 import type { EngineOptions, Model } from '../tasks/model.js';
 import { outputsOf } from '../tasks/network.js';
+import { recordOf } from '../tasks/savable.js';
 import { sizeOf, type Weights } from '../tensor.js';
-import { type RunCheckpoint, readCheckpoint } from './checkpoint.js';
+import { type RunCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { courseOf } from './course.js';
 import { featureFeed } from './features-once.js';
 import { type Feed, type Fetching, pictureFeed } from './feed.js';
 import { withTrainedHead } from './head-first.js';
 import { judgeModel, momentary, outputKind } from './judging.js';
-import { type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
+import { beginning, type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
 import { writeReport } from './report.js';
 import {
@@ -25,6 +26,7 @@ import {
   type RunConfig,
   readConfig,
   readMetrics,
+  removeRemains,
   rewindMetrics,
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
@@ -94,8 +96,7 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
   const { lesson, headFirst, notes } = await prepare(model, data, options);
   const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
-  const begun = headFirst ? { ...lesson, student: await withTrainedHead(lesson, data, options) } : lesson;
-  await createRun(out, {
+  const config: RunConfig = {
     format: 1,
     name: typeof wanted === 'string' ? wanted : 'custom',
     recipe,
@@ -113,13 +114,25 @@ export async function train(model: Model, data: Dataset, options: TrainOptions):
     },
     engine: options.engine ?? 'auto',
     threads: options.threads ?? availableParallelism(),
+    ...(headFirst && { headFirst }),
     origin: options.origin ?? {},
     versions: { residual: version(), node: process.version },
     begun: new Date().toISOString(),
+  };
+  await createRun(out, config, (path) => {
+    const { weights, record, graph } = lesson.whole ?? student;
+    const learnt = { weights, optimizer: new Map(), updates: 0 };
+    return writeCheckpoint(path, learnt, beginning(lesson), recordOf({ graph, record }));
   });
-  await go(begun, undefined, options);
+  await begin(lesson, headFirst, data, options);
   await report(out, data, options);
   return runOf(out);
+}
+
+/** From the first update on. */
+async function begin(lesson: Lesson, headFirst: boolean, data: Dataset, options: RunOptions): Promise<void> {
+  const student = headFirst ? await withTrainedHead(lesson, data, options) : lesson.student;
+  await go({ ...lesson, student }, undefined, options);
 }
 
 /**
@@ -160,7 +173,7 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
   if (!existsSync(path))
     throw new ResidualError(
       'FILE',
-      `${out}: the run was stopped before its first checkpoint; delete the folder and begin again`,
+      `${path}: the checkpoint to go on from is gone; put it back, or delete the folder and begin again`,
       { file: path },
     );
   const from = await readCheckpoint(path);
@@ -180,8 +193,10 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     options.onNote?.(
       `the training pictures are not those the run began with (${data.train.length} now, ${config.data.train} then); it goes on with these, and ends elsewhere than it would have`,
     );
+  await removeRemains(out);
   await rewindMetrics(out, from.updates);
-  await go(lesson, from, options);
+  if (from.updates === 0 && from.progress.step === 0) await begin(lesson, config.headFirst === true, data, options);
+  else await go(lesson, from, options);
   await report(out, data, options);
   return runOf(out);
 }

@@ -200,7 +200,7 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
   let temporary: string | undefined;
   try {
     const target = await replaceable(path);
-    temporary = join(dirname(target), `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`);
+    temporary = join(dirname(target), partialName());
     const handle = await open(temporary, 'wx');
     try {
       for (const chunk of chunks)
@@ -216,6 +216,11 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array>
     throw error instanceof ResidualError ? error : writeError(path, error);
   }
 }
+
+const partialName = (): string => `.${process.pid}-${Math.random().toString(36).slice(2)}.partial`;
+
+/** Whether a file is the temporary one of `writeFileAtomic`. */
+export const isPartial = (name: string): boolean => /^\.\d+-[0-9a-z]+\.partial$/.test(name);
 
 /** The place to rename to: behind a link, what it leads to. A folder, a pipe or a device is not replaced. */
 async function replaceable(path: string): Promise<string> {
