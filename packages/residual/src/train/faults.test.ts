@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -58,6 +67,26 @@ describe('pictures that are not there', () => {
     const reasons = (await readMetrics(out)).flatMap((row) => (row.kind === 'skipped' ? [row.reason] : []));
     expect(reasons).toContainEqual(expect.stringMatching(/green.1\.png/));
   });
+});
+
+test('a picture that must be there and goes: what was learnt is saved, and goes on in the same bits', async () => {
+  const root = await pictures();
+  const folderOf = scratch();
+  const [whole, out] = [join(folderOf, 'whole'), join(folderOf, 'broken')];
+  const strict = { ...options, strict: true };
+  const data = await folder(root);
+  await train(tinyModel(), data, { ...strict, out: whole });
+  const [file, away] = [join(root, 'green', '1.png'), join(folderOf, 'away.png')];
+  const onStep = ({ epoch }: { epoch: number }) => epoch === 2 && existsSync(file) && renameSync(file, away);
+  expect(await refusal(train(tinyModel(), data, { ...strict, out, onStep }))).toMatchObject({
+    code: 'FILE',
+    message: expect.stringMatching(/green.1\.png.*stopped after update \d+, and saved; go on with: .*--resume/),
+  });
+  renameSync(away, file);
+  await resume(out, data, strict);
+  const weights = async (run: string) =>
+    Array.from((await readCheckpoint(fileOf(run, 'last'))).weights, ([name, { data }]) => [name, [...data]]);
+  expect(await weights(out)).toEqual(await weights(whole));
 });
 
 describe('a disk that takes no more', () => {

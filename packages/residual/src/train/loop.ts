@@ -157,6 +157,15 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
     return full;
   }
 
+  /** Pictures that cannot be had any more end the run as Ctrl-C does. Between updates there is nothing whole to save. */
+  async function saveAfter(error: unknown, trainer: Trainer): Promise<never> {
+    const between = updates > 0 && progress.step % course.accumulate === 0;
+    if (!(error instanceof ResidualError) || !between) throw error;
+    await save(trainer, 'last');
+    const { code, message, details } = error;
+    throw new ResidualError(code, `${message}; ${goOn(lesson, updates)}`, details, { cause: error });
+  }
+
   try {
     for (let { epoch } = progress; epoch < course.epochs; epoch++) {
       const { trainer, step } = await ready(epoch);
@@ -166,7 +175,7 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
       const [{ name: examples }] = student.graph.inputs;
       try {
         for (let number = progress.step; number < course.steps; number++) {
-          const { done, value: batch } = await batches.next();
+          const { done, value: batch } = await batches.next().catch((error) => saveAfter(error, trainer));
           if (done)
             throw new ResidualError('ENGINE', `epoch ${epoch + 1} ended after ${number} of its ${course.steps} steps`);
           for (const { id, error } of batch.skipped)
@@ -293,12 +302,11 @@ const numbersOf = ({ pictures, loss, top1, top5, calibration }: Scores) => ({
   calibration,
 });
 
-const stopped = ({ folder }: Lesson, updates: number): ResidualError =>
-  new ResidualError(
-    'ABORTED',
-    `stopped after update ${updates}, and saved; go on with: residual train --resume ${folder}`,
-    { folder, updates },
-  );
+const goOn = ({ folder }: Lesson, updates: number): string =>
+  `stopped after update ${updates}, and saved; go on with: residual train --resume ${folder}`;
+
+const stopped = (lesson: Lesson, updates: number): ResidualError =>
+  new ResidualError('ABORTED', goOn(lesson, updates), { folder: lesson.folder, updates });
 
 /** The step as a trainer, with all that was learnt before. */
 export async function start(
