@@ -47,7 +47,7 @@ export interface Progress {
   readonly step: number;
   readonly updates: number;
   readonly sums: Sums;
-  /** Validation losses of the epochs that were validated: what the schedule "plateau" looks at. */
+  /** Losses of the validations, or of the epochs where there is nothing to validate with: what the schedule "plateau" looks at. */
   readonly losses: readonly number[];
   /** The best validation so far: share of right answers, or the loss with its sign turned, and the epoch. */
   readonly best: { readonly score: number; readonly epoch: number } | null;

@@ -1,10 +1,11 @@
 import type { Dataset } from '../data/dataset.js';
+import { channelsOf } from './channels.js';
 import { courseOf, updateAt } from './course.js';
 import { type FeatureOptions, featureFeed } from './features-once.js';
 import { type Lesson, start } from './loop.js';
 import { recipes } from './recipes.js';
 import { presets, type Recipe } from './settings.js';
-import { beforeClassifier, channelsOf, merged, type Student } from './transfer.js';
+import { beforeClassifier, merged, type Student } from './transfer.js';
 
 /**
  * The network with its classifier trained, all else as it was: by recipe `linear-probe`, on features that are computed

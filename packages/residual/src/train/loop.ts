@@ -262,7 +262,7 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
         epoch: epoch + 1,
         step: 0,
         sums: noSums,
-        losses: [...progress.losses, last.validation?.loss ?? last.train.loss].map(finite),
+        losses: whole || !lesson.validate ? [...progress.losses, finite(judgedLoss(last))] : progress.losses,
         best: better ? { score, epoch: epoch + 1 } : best,
       };
       const ends = epoch + 1 === course.epochs;
@@ -290,6 +290,8 @@ const isNumber = ({ loss, gradientNorm }: StepResult): boolean =>
 /** A hundred lines an epoch at most. */
 const isLogged = (update: number, { updates }: Course): boolean =>
   update % Math.ceil(updates / 100) === 0 || update % updates === 0;
+
+const judgedLoss = ({ validation, train }: EpochRow): number => validation?.loss ?? train.loss;
 
 /** What the best checkpoint is chosen by: right answers in validation; without it, the training loss. */
 const scoreOf = ({ validation, train }: EpochRow): number => validation?.top1 ?? -finite(train.loss);

@@ -24,6 +24,7 @@ test('the numbers of the published recipes', async () => {
   const { batch, accumulate, ...v2 } = await resolveRecipe('torchvision-v2');
   expect(batch * accumulate).toBe(1024);
   expect(v2).toMatchObject({ epochs: 600, rate: 0.5, size: 176, mixup: 0.2, cutmix: 1, smoothing: 0.1, warmup: 5 });
+  expect(v2.average).toBeCloseTo(0.99891, 5);
   const a1 = await resolveRecipe('rsb-a1');
   expect(a1.batch * a1.accumulate).toBe(2048);
   expect(a1).toMatchObject({ optimizer: 'lamb', rate: 5e-3, loss: 'binaryCrossEntropy', dropPath: 0.05 });

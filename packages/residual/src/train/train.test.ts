@@ -96,6 +96,14 @@ describe('a run', () => {
     expect(found.optimizer.map(([array]) => array)).toEqual(['first', 'second']);
   });
 
+  test('the schedule plateau looks at validations alone', async () => {
+    const recipe = { ...tinyRecipe, epochs: 5, validateEvery: 2, schedule: 'plateau' } as const;
+    const run = await train(tinyModel(), tinyData(), { ...options, recipe, out: join(scratch(), 'run') });
+    const { losses } = (await readCheckpoint(fileOf(run.folder, 'last'))).progress;
+    const validated = run.epochs.flatMap(({ validation }) => (validation ? [validation.loss] : []));
+    expect([validated.length, losses]).toEqual([3, validated]);
+  });
+
   test('stages that begin to learn later', async () => {
     const folder = scratch();
     const recipe = { ...tinyRecipe, freeze: 'layer1', unfreeze: 1, stageRate: 0.5 };
@@ -194,11 +202,19 @@ describe('a run', () => {
     const several = (all: typeof examples) =>
       all.map((one, i) => ({ ...one, target: [one.target as number, (i + 1) % 3] }));
     const notes: string[] = [];
-    const run = await train(
-      tinyModel(),
-      { ...data, labels: 'several', train: several(examples), validation: several(validation) },
-      { ...options, set: { classWeights: true }, out: join(scratch(), 'run'), onNote: (text) => notes.push(text) },
-    );
+    const labelled = { ...data, labels: 'several', train: several(examples), validation: several(validation) } as const;
+    const run = await train(tinyModel(), labelled, {
+      ...options,
+      out: join(scratch(), 'run'),
+      onNote: (text) => notes.push(text),
+    });
+    const weighed = { ...options, set: { classWeights: true }, out: join(scratch(), 'weighed') };
+    expect(await refusal(train(tinyModel(), labelled, weighed))).toMatchObject({
+      code: 'ARGUMENT',
+      message: expect.stringMatching(/sampling=balanced/),
+    });
+    const counted = await train(tinyModel(), tinyData(), { ...weighed, out: join(scratch(), 'counted') });
+    expect(counted.epochs).toHaveLength(3);
     expect(notes).toContainEqual(expect.stringMatching(/the loss is binaryCrossEntropy/));
     expect((await readConfig(run.folder)).recipe.loss).toBe('binaryCrossEntropy');
     const shares = (all: typeof examples) =>

@@ -7,6 +7,7 @@ import type { EngineOptions, Model } from '../tasks/model.js';
 import { outputsOf } from '../tasks/network.js';
 import { recordOf } from '../tasks/savable.js';
 import { sizeOf, type Weights } from '../tensor.js';
+import { channelsOf, withChannels } from './channels.js';
 import { type RunCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { courseOf } from './course.js';
 import { featureFeed } from './features-once.js';
@@ -33,7 +34,7 @@ import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
 import { checkData, checkSameClasses, fingerprint } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
-import { channelsOf, type Student, testedBy, withChannels, withNewHead } from './transfer.js';
+import { type Student, testedBy, withNewHead } from './transfer.js';
 
 /** What both a new run and one that goes on take. */
 export interface RunOptions extends EngineOptions, Fetching {
@@ -281,6 +282,13 @@ function fitting(recipe: Recipe, data: Dataset, notes: string[]): Recipe {
     notes.push('labels hold together here: the loss is binaryCrossEntropy, each class for itself');
     fitted = { ...fitted, loss: 'binaryCrossEntropy' };
   }
+  // Targets are weighed, and beyond 1 this loss has no least value.
+  if (fitted.classWeights && fitted.loss === 'binaryCrossEntropy')
+    throw new ResidualError(
+      'ARGUMENT',
+      'classWeights weighs crossEntropy; with binaryCrossEntropy, where each class stands for itself, use sampling=balanced',
+      { setting: 'classWeights' },
+    );
   if (recipe.batch > data.train.length)
     notes.push(`there are ${data.train.length} training pictures: that is the batch, not ${recipe.batch}`);
   return fitted;
