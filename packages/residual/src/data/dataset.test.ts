@@ -309,6 +309,7 @@ describe('manifests', () => {
       '{"path":"p/1.jpg","label":{"a":2}}',
       'DATA FILE: line 1: expected a label, a list of labels or shares from 0 to 1 by label but received {"a":2}',
     ],
+    ['{"path":"p/1.jpg","label":{"a":0,"b":0}}', 'DATA FILE: line 1: the shares of the labels sum to 0 and must to 1'],
     ['{"path":3,"label":"a"}', 'DATA FILE: line 1: expected a path'],
   ])('%j is refused', async (text, expected) => {
     const file = write('m.csv', text);

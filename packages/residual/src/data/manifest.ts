@@ -162,8 +162,13 @@ function labelOf(label: unknown, file: string, line: number): Entry['label'] {
     return label.map(String);
   if (typeof label === 'object' && label !== null && !Array.isArray(label)) {
     const shares = Object.values(label);
-    if (shares.length > 0 && shares.every((share) => typeof share === 'number' && share >= 0 && share <= 1))
+    if (shares.length > 0 && shares.every((share) => typeof share === 'number' && share >= 0 && share <= 1)) {
+      const sum = shares.reduce((a: number, b) => a + (b as number), 0);
+      // Thirds to three places make 0.999.
+      if (Math.abs(sum - 1) > 0.01)
+        throw wrong(file, line, `the shares of the labels sum to ${Number(sum.toFixed(4))} and must to 1`);
       return label as Record<string, number>;
+    }
   }
   throw wrong(
     file,

@@ -187,14 +187,15 @@ describe('ranking', () => {
 
   test('is by probability, then by index, cut by top and minProbability', () => {
     const rank = (options: object) =>
-      rankRow(Float32Array.of(0.1, 0.4, 0.1, 0.4), { logits: false, ...options }).map((p) => p.index);
+      rankRow(Float32Array.of(0.1, 0.4, 0.1, 0.4), { kind: 'probabilities', ...options }).map((p) => p.index);
     expect(rank({})).toEqual([1, 3, 0, 2]);
     expect(rank({ top: 3 })).toEqual([1, 3, 0]);
     expect(rank({ minProbability: 0.2 })).toEqual([1, 3]);
   });
 
   test('among some classes only, with the probabilities they have among all', () => {
-    const rank = (options: object) => rankRow(Float32Array.of(0.1, 0.4, 0.2, 0.3), { logits: false, ...options });
+    const rank = (options: object) =>
+      rankRow(Float32Array.of(0.1, 0.4, 0.2, 0.3), { kind: 'probabilities', ...options });
     expect(rank({ only: [2, 0, 2] }).map(({ index, probability }) => [index, probability.toFixed(1)])).toEqual([
       [2, '0.2'],
       [0, '0.1'],
@@ -203,7 +204,7 @@ describe('ranking', () => {
   });
 
   test('NaN is reported, not ranked', () => {
-    expect(() => rankRow(Float32Array.of(0.5, Number.NaN), { logits: true })).toThrow('output 1 is NaN');
+    expect(() => rankRow(Float32Array.of(0.5, Number.NaN), { kind: 'logits' })).toThrow('output 1 is NaN');
   });
 });
 

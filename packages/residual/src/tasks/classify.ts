@@ -1,4 +1,5 @@
 import { aborted, ResidualError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import type { PictureChannels } from '../image/apply.js';
 import type { PictureInput } from '../image/pixels.js';
 import { preprocessAside, warmPixels } from '../image/thread.js';
@@ -178,8 +179,11 @@ function ownError(error: unknown): ResidualError {
 function rank(model: Model, output: Tensor, row: number, options: ClassifyOptions): Prediction[] {
   const classes = output.shape[1];
   const values = output.data.subarray(row * classes, (row + 1) * classes);
-  const logits = model.graph.outputs[0].name !== 'probabilities';
-  const ranked = rankRow(values, { ...options, logits, classes: model.record.classes });
+  const ranked = rankRow(values, {
+    ...options,
+    kind: outputKind(model.graph, model.record.labels),
+    classes: model.record.classes,
+  });
   if (areEqual(values)) model.warn(`all ${classes} outputs are equal: are these trained weights?`);
   return ranked;
 }
@@ -190,15 +194,28 @@ function areEqual(values: Float32Array): boolean {
   return values.length > 1 && most - least <= 1e-6 * Math.max(Math.abs(least), Math.abs(most));
 }
 
+/** What a network's outputs are: of one class among all, of classes that stand each for itself, or done already. */
+export type OutputKind = 'logits' | 'labels' | 'probabilities';
+
+/** @param labels `several` where a picture may show any number of the classes */
+export const outputKind = ({ outputs: [{ name }] }: Graph, labels: string | undefined): OutputKind =>
+  name === 'probabilities' ? 'probabilities' : labels === 'several' ? 'labels' : 'logits';
+
+const probabilitiesOf: { readonly [Kind in OutputKind]: (values: Float32Array) => Float64Array } = {
+  logits: (values) => softmax(values),
+  labels: (values) => Float64Array.from(values, (x) => 1 / (1 + Math.exp(-x))),
+  probabilities: (values) => Float64Array.from(values),
+};
+
 /**
  * The best classes of one picture's outputs, best first; equal ones in the order of their index.
  * @throws NUMERICS when an output is not a number: an order among such values would mean nothing.
  */
 export function rankRow(
   values: Float32Array,
-  options: Omit<ClassifyOptions, 'signal'> & { logits: boolean; classes?: readonly ClassLabel[] | undefined },
+  options: Omit<ClassifyOptions, 'signal'> & { kind: OutputKind; classes?: readonly ClassLabel[] | undefined },
 ): Prediction[] {
-  const { logits, classes, top = 5, minProbability = 0, only } = options;
+  const { kind, classes, top = 5, minProbability = 0, only } = options;
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new ResidualError(
@@ -206,7 +223,7 @@ export function rankRow(
       `output ${bad} is ${values[bad]}, not a number; the weights or the input hold NaN or overflow`,
       { index: bad },
     );
-  const probabilities = logits ? softmax(values) : Float64Array.from(values);
+  const probabilities = probabilitiesOf[kind](values);
   const indices = only === undefined ? probabilities.keys() : new Set(only);
   return Array.from(indices, (index) => ({ index, probability: probabilities[index] }))
     .sort((a, b) => b.probability - a.probability || a.index - b.index)

@@ -166,7 +166,7 @@ function answersOf([a, b]: readonly [Side, Side], { a: x, b: y }: SideValues): C
     if (output?.shape.length !== 2 || !output.data.every(Number.isFinite)) return undefined;
     const classes = labels?.model?.record.classes;
     const row = output.data.subarray(0, output.shape[1]);
-    return rankRow(row, { logits: output === logits, top: 1, classes })[0];
+    return rankRow(row, { kind: output === logits ? 'logits' : 'probabilities', top: 1, classes })[0];
   };
   const [first, second] = [best(x.values, a.model ? a : b), best(y.values, b.model ? b : a)];
   return first && second ? { a: first, b: second } : undefined;

@@ -163,6 +163,7 @@ async function fill(
       ...(network.config && !given ? { config: network.config } : {}),
       ...custom,
       ...(labels ? { classes: labels } : {}),
+      ...(stored?.labels && !replace.size && { labels: stored.labels }),
       ...source(origin ?? stored),
       ...(stored?.quantisation && { quantisation: stored.quantisation }),
     },

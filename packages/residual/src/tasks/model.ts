@@ -28,6 +28,8 @@ export interface ModelRecord {
   readonly plan: Plan;
   /** What the outputs stand for; absent when nobody said. */
   readonly classes?: readonly ClassLabel[];
+  /** `several` where a picture may show any number of the classes: each has a probability of its own (sigmoid). */
+  readonly labels?: 'several';
   readonly licence?: string;
   readonly source?: string;
   /** Scales of a model that was quantised: it computes in `int8` unless told otherwise. */

@@ -25,13 +25,14 @@ export function recordOf(
   { graph, record }: Pick<Model, 'graph' | 'record'>,
   dialect: string = ownSpelling,
 ): StoredRecord {
-  const { architecture, config, preprocess, plan, classes, licence, source, quantisation } = record;
+  const { architecture, config, preprocess, plan, classes, labels, licence, source, quantisation } = record;
   return {
     architecture,
     ...(config && builds(config, graph) ? { config } : { graph }),
     preprocess,
     plan,
     ...(classes && { classes }),
+    ...(labels && { labels }),
     ...(licence !== undefined && { licence }),
     ...(source !== undefined && { source }),
     ...(quantisation && { quantisation }),

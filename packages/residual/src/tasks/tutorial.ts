@@ -7,7 +7,7 @@ import { preset } from '../image/presets.js';
 import { resize } from '../image/resize.js';
 import { type ClassLabel, imagenetClasses } from '../models/classes.js';
 import { formatShape, type Tensor, tensor } from '../tensor.js';
-import { type Prediction, rankRow } from './classify.js';
+import { outputKind, type Prediction, rankRow } from './classify.js';
 import type { Model } from './model.js';
 
 // The six steps of the Keras tutorials, one function each, under their names:
@@ -91,9 +91,10 @@ export async function decodePredictions(
       'CLASSES',
       `expected predictions [N, ${classes?.length ?? 1000}] but received ${formatShape(predictions.shape)}; pass classes, or the model`,
     );
-  const logits = model ? model.graph.outputs[0].name !== 'probabilities' : !sumsToOne(predictions);
+  const custom = sumsToOne(predictions) ? 'probabilities' : 'logits';
+  const kind = model ? outputKind(model.graph, model.record.labels) : custom;
   return Array.from({ length: n }, (_, row) =>
-    rankRow(predictions.data.subarray(row * outputs, (row + 1) * outputs), { logits, classes, top }),
+    rankRow(predictions.data.subarray(row * outputs, (row + 1) * outputs), { kind, classes, top }),
   );
 }
 

@@ -1,7 +1,8 @@
 import { ResidualError } from '../errors.js';
 import { asRecord } from '../graph/checks.js';
+import type { Graph } from '../graph/graph.js';
 import type { AnyTensor, Weights } from '../tensor.js';
-import { toFloat32 } from '../tensor.js';
+import { formatShape, toFloat32 } from '../tensor.js';
 import type { Checkpoint } from '../weights/checkpoint.js';
 import { writeFileAtomic } from '../weights/file.js';
 import { parseJson } from '../weights/json.js';
@@ -130,6 +131,33 @@ export async function readCheckpoint(path: string): Promise<RunCheckpoint> {
   } finally {
     await file.close();
   }
+}
+
+/**
+ * Whether the average and the optimiser's arrays are of this network, as the weights are.
+ * @throws WEIGHTS_MISMATCH naming the tensor
+ */
+export function checkShapes({ parameters }: Graph, { average, optimizer }: RunCheckpoint, path: string): void {
+  const refuse = (name: string, what: string): never => {
+    throw new ResidualError('WEIGHTS_MISMATCH', `${path}: ${name} ${what}; put back the checkpoint as it was written`, {
+      file: path,
+      tensor: name,
+    });
+  };
+  const shapes = new Map(parameters.map(({ name, shape }) => [name, shape]));
+  for (const name of average ? shapes.keys() : [])
+    if (!average?.has(name)) refuse(`${prefixes.average}${name}`, 'is missing');
+  const all = [
+    [prefixes.average, average ?? new Map()] as const,
+    ...Array.from(optimizer, ([array, values]) => [`${prefixes.optimizer}${array}.`, values] as const),
+  ];
+  for (const [prefix, values] of all)
+    for (const [name, { shape }] of values) {
+      const wanted = shapes.get(name);
+      if (!wanted) refuse(`${prefix}${name}`, 'belongs to no weight of the network');
+      else if (formatShape(wanted) !== formatShape(shape))
+        refuse(`${prefix}${name}`, `has the shape ${formatShape(shape)} where the network has ${formatShape(wanted)}`);
+    }
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -2,11 +2,12 @@ import type { Batch, Dataset, Example } from '../data/dataset.js';
 import { batches } from '../data/loader.js';
 import { ResidualError } from '../errors.js';
 import { findClasses } from '../models/class-map.js';
+import { outputKind } from '../tasks/classify.js';
 import { classesOf } from '../tasks/labels.js';
 import type { Model } from '../tasks/model.js';
 import { outputsOf } from '../tasks/network.js';
 import { type Fetching, judged } from './feed.js';
-import { judgeModel, outputKind } from './judging.js';
+import { judgeModel } from './judging.js';
 import type { Scores } from './scores.js';
 import { type Views, viewing } from './views.js';
 
@@ -73,7 +74,7 @@ export async function evaluate(model: Model, data: Dataset, options: EvaluateOpt
   const scores = await judgeModel(model, pictures, {
     labels: distinct(labels.map(({ label }) => label)),
     examples: mapped,
-    kind: outputKind(model.graph, data.labels === 'several' ? 'binaryCrossEntropy' : 'crossEntropy', data.labels),
+    kind: outputKind(model.graph, data.labels),
     only: among === 'data' ? places : undefined,
     views: views === 'one' ? undefined : seeing.views,
     signal,

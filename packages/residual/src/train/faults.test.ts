@@ -17,7 +17,7 @@ import { encodePng } from '../image/decode.js';
 import { random } from '../random.js';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
-import { fileOf, readMetrics } from './run-folder.js';
+import { fileOf, readConfig, readMetrics } from './run-folder.js';
 import { resume, train } from './train.js';
 import { tinyData, tinyModel, tinyRecipe } from './train.test.helper.js';
 
@@ -136,4 +136,37 @@ test('a checkpoint that breaks off, of a later format, of no run', async () => {
     message: expect.stringMatching(/no checkpoint of a training run/),
   });
   expect(await changed(text('\\"epoch\\":0,', '\\"epoch\\":-,'))).toMatchObject({ code: 'WEIGHTS_FORMAT' });
+  expect(await changed(text('"model_ema.fc.bias"', '"model_ema.fc.bjas"'))).toMatchObject({
+    code: 'WEIGHTS_MISMATCH',
+    message: expect.stringMatching(/model_ema\.fc\.b[ij]as/),
+  });
+});
+
+test('a config.json that was changed by hand; metrics that were', async () => {
+  const out = join(scratch(), 'run');
+  await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 3 }));
+  const config = await readConfig(out);
+  const recipe = (changes: object) => ({ recipe: { ...config.recipe, ...changes } });
+  for (const [changes, code, message] of [
+    [recipe({ batch: 0 }), 'ARGUMENT', /for batch but received 0/],
+    [recipe({ rate: 'x' }), 'ARGUMENT', /for rate/],
+    [recipe({ rates: 1 }), 'UNKNOWN_NAME', /"rates"/],
+    [{ threads: 'many', engine: 'cuda' }, 'FILE', /no sound value for engine, threads/],
+    [{ data: { ...config.data, classes: undefined } }, 'FILE', /classes/],
+    [{ origin: undefined }, 'FILE', /origin/],
+  ] as const) {
+    writeFileSync(fileOf(out, 'config'), JSON.stringify({ ...config, ...changes }));
+    expect(await refusal(resume(out, tinyData()))).toMatchObject({ code, message: expect.stringMatching(message) });
+  }
+  // What an earlier version did not have yet.
+  const { recompute: _, ...earlier } = config.recipe;
+  writeFileSync(fileOf(out, 'config'), JSON.stringify({ ...config, recipe: earlier }));
+  writeFileSync(fileOf(out, 'metrics'), `${readFileSync(fileOf(out, 'metrics'))}{"kind":"epoch"}\n`);
+  const run = await resume(out, tinyData());
+  expect(run.epochs).toHaveLength(3);
+  const several = { ...tinyData(), labels: 'several', train: [], validation: [] } as const;
+  expect(await refusal(resume(out, several))).toMatchObject({
+    code: 'CLASSES',
+    message: expect.stringMatching(/one label each, and these have several labels each/),
+  });
 });

@@ -1,22 +1,9 @@
 import type { Batch, Example } from '../data/dataset.js';
 import type { Graph } from '../graph/graph.js';
-import { softmax } from '../tasks/classify.js';
+import { type OutputKind, softmax } from '../tasks/classify.js';
 import { createModel, type EngineOptions, type Model, type ModelRecord } from '../tasks/model.js';
 import type { Tensor, Weights } from '../tensor.js';
 import { judge, type Scores } from './scores.js';
-import type { Recipe } from './settings.js';
-
-/** What a network's first output is, as `judge` takes it. */
-export const outputKind = (
-  graph: Graph,
-  loss: Recipe['loss'],
-  labels: string,
-): 'logits' | 'probabilities' | 'labels' =>
-  graph.outputs[0].name === 'probabilities'
-    ? 'probabilities'
-    : loss === 'binaryCrossEntropy' && labels === 'several'
-      ? 'labels'
-      : 'logits';
 
 /**
  * Has a network answer to pictures and counts.
@@ -28,7 +15,7 @@ export async function judgeModel(
   options: {
     readonly labels: readonly string[];
     readonly examples: readonly Example[];
-    readonly kind: 'logits' | 'probabilities' | 'labels';
+    readonly kind: OutputKind;
     /** Answers are chosen among these classes; all when left out. */
     readonly only?: readonly number[] | undefined;
     /** Ways to look at a batch, whose answers are averaged. */

@@ -2,9 +2,9 @@ import { closeSync, existsSync, fsyncSync, openSync, readdirSync, writeSync } fr
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ResidualError } from '../errors.js';
-import { asRecord } from '../graph/checks.js';
+import { asRecord, flag, list, oneOf, text, whole } from '../graph/checks.js';
 import { isPartial, writeError, writeFileAtomic } from '../weights/file.js';
-import type { Recipe } from './settings.js';
+import { checkSettings, presets, type Recipe } from './settings.js';
 
 /*
  * A run is a folder: config.json, metrics.jsonl, events.out.tfevents.*, checkpoints/last.safetensors and
@@ -155,22 +155,55 @@ export async function readConfig(folder: string): Promise<RunConfig> {
   const refuse = (why: string, cause?: unknown): never => {
     throw new ResidualError('FILE', `${folder}: ${why}`, { file: path }, { cause });
   };
-  const text = await readFile(path, 'utf8').catch((error: unknown) =>
+  const content = await readFile(path, 'utf8').catch((error: unknown) =>
     refuse('is no folder of a run: it has no config.json', error),
   );
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(content);
   } catch (error) {
     refuse('its config.json is no JSON; was it changed by hand?', error);
   }
   const config = asRecord(json) ?? refuse('its config.json is no JSON object; was it changed by hand?');
   if (typeof config.format === 'number' && config.format > 1)
     refuse(`its config.json is of format ${config.format}, and this version of residual reads 1; install a later one`);
-  if (config.format !== 1 || !asRecord(config.recipe) || !asRecord(config.data) || !asRecord(config.model))
-    refuse('its config.json is that of no run; was it changed by hand?');
-  return config as unknown as RunConfig;
+  const { recipe, data, model } = {
+    recipe: asRecord(config.recipe),
+    data: asRecord(config.data),
+    model: asRecord(config.model),
+  };
+  if (config.format !== 1 || !recipe || !data || !model)
+    return refuse('its config.json is that of no run; was it changed by hand?');
+  const wrong = [
+    ...Object.entries(held).filter(([name, holds]) => !holds(config[name])),
+    ...Object.entries(heldOfData).filter(([name, holds]) => !holds(data[name])),
+    ...Object.entries(heldOfModel).filter(([name, holds]) => !holds(model[name])),
+  ].map(([name]) => name);
+  if (wrong.length > 0) refuse(`its config.json has no sound value for ${wrong.join(', ')}; was it changed by hand?`);
+  // A setting that did not exist yet is as nobody says anything.
+  return { ...config, recipe: { ...presets, ...checkSettings(recipe, path) } } as unknown as RunConfig;
 }
+
+const count = whole(0, Number.MAX_SAFE_INTEGER);
+const isObject = (value: unknown): boolean => asRecord(value) !== undefined;
+
+const held = {
+  name: text,
+  seed: count,
+  engine: oneOf('auto', 'onnx', 'onednn', 'reference'),
+  threads: whole(1),
+  headFirst: (value: unknown) => value === undefined || flag(value),
+  origin: isObject,
+  versions: isObject,
+  begun: text,
+};
+const heldOfData = {
+  classes: list<readonly string[]>([1, 1_000_000], text),
+  labels: oneOf('one', 'several', 'soft'),
+  train: count,
+  validation: count,
+};
+const heldOfModel = { name: text, architecture: text, parameters: count };
 
 /**
  * What a run has measured. The last line may be cut off where a process was killed: it is left out.
@@ -185,11 +218,24 @@ export async function readMetrics(folder: string): Promise<MetricsRow[]> {
   return text.split('\n').flatMap((line) => {
     try {
       const row = JSON.parse(line) as MetricsRow;
-      return typeof row === 'object' && row !== null && typeof row.kind === 'string' ? [row] : [];
+      return isRow(row) ? [row] : [];
     } catch {
       return [];
     }
   });
+}
+
+/** A line that was changed by hand is left out as one that is cut off. */
+function isRow(value: unknown): value is MetricsRow {
+  const { kind, epoch, update, train, validation } = asRecord(value) ?? {};
+  if (!count(epoch) || !count(update)) return false;
+  const numbers = (from: unknown, ...names: string[]): boolean =>
+    names.every((name) => typeof asRecord(from)?.[name] === 'number');
+  if (kind === 'skipped') return true;
+  const measured = numbers(value, 'rate', 'imagesPerSecond', 'busy');
+  if (kind === 'step') return measured && numbers(value, 'loss');
+  const judged = validation === undefined || numbers(validation, 'pictures', 'loss', 'top1', 'top5', 'calibration');
+  return kind === 'epoch' && measured && judged && numbers(value, 'seconds') && numbers(train, 'loss', 'top1');
 }
 
 /** A file that grows line by line or record by record. */

@@ -51,6 +51,17 @@ export function countsOf(examples: readonly Example[], classes: number): Float64
   return counts;
 }
 
+const kinds = { one: 'one label each', several: 'several labels each', soft: 'shares of labels' };
+
+/** Whether a run goes on with labels of the kind it began with. @throws CLASSES */
+export function checkSameLabels(before: Dataset['labels'], now: Dataset['labels'], run: string): void {
+  if (before === now) return;
+  throw new ResidualError(
+    'CLASSES',
+    `${run}: the run was begun with pictures of ${kinds[before]}, and these have ${kinds[now]}; give it the pictures it had, or begin another run`,
+  );
+}
+
 /**
  * Whether a run goes on with the classes it began with.
  * @throws CLASSES naming what came and what went.

@@ -2,6 +2,8 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { engines } from '../engines/index.js';
+import { decodePredictions } from '../tasks/tutorial.js';
+import { tensor } from '../tensor.js';
 import { refusal, scratch } from '../testing.js';
 import { readCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
@@ -208,6 +210,15 @@ describe('a run', () => {
       out: join(scratch(), 'run'),
       onNote: (text) => notes.push(text),
     });
+    // Each of two classes is sure of itself; a softmax would share one certainty among them.
+    await using learnt = await run.last({ engine: 'reference' });
+    expect(learnt.record.labels).toBe('several');
+    const logits = tensor([4, 4, -4], [1, 3]);
+    const [found] = await decodePredictions(logits, { model: learnt });
+    expect(found.map(({ probability }) => probability.toFixed(3))).toEqual(['0.982', '0.982', '0.018']);
+    const head = await train(learnt, tinyData(), { ...options, out: join(scratch(), 'one') });
+    await using one = await head.last();
+    expect(one.record).not.toHaveProperty('labels');
     const weighed = { ...options, set: { classWeights: true }, out: join(scratch(), 'weighed') };
     expect(await refusal(train(tinyModel(), labelled, weighed))).toMatchObject({
       code: 'ARGUMENT',

@@ -2,18 +2,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Dataset } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
+import { outputKind } from '../tasks/classify.js';
 import { load } from '../tasks/load.js';
 import type { EngineOptions, Model } from '../tasks/model.js';
 import { outputsOf } from '../tasks/network.js';
 import { recordOf } from '../tasks/savable.js';
 import { sizeOf, type Weights } from '../tensor.js';
 import { channelsOf, withChannels } from './channels.js';
-import { type RunCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { checkShapes, type RunCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { courseOf } from './course.js';
 import { featureFeed } from './features-once.js';
 import { type Feed, type Fetching, pictureFeed } from './feed.js';
 import { withTrainedHead } from './head-first.js';
-import { judgeModel, momentary, outputKind } from './judging.js';
+import { judgeModel, momentary } from './judging.js';
 import { beginning, type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
 import { writeReport } from './report.js';
@@ -32,7 +33,7 @@ import {
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
-import { checkData, checkSameClasses, fingerprint } from './subject.js';
+import { checkData, checkSameClasses, checkSameLabels, fingerprint } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedBy, withNewHead } from './transfer.js';
 
@@ -169,6 +170,7 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
   const config = await readConfig(out);
   const { recipe, seed } = config;
   checkSameClasses(config.data.classes, data.classes, out);
+  checkSameLabels(config.data.labels, data.labels, out);
   checkData(data);
   const path = fileOf(out, 'last');
   if (!existsSync(path))
@@ -185,7 +187,9 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
       `${path}: is the checkpoint of another run: of ${from.record.architecture} with seed ${from.progress.seed}, where config.json says ${config.model.architecture} with seed ${seed}; put back the run's own`,
       { file: path },
     );
-  const lesson = await lessonOf(await studentFrom(from, path), data, recipe, seed, out, {
+  const student = await studentFrom(from, path);
+  checkShapes(student.graph, from, path);
+  const lesson = await lessonOf(student, data, recipe, seed, out, {
     ...options,
     threads: options.threads ?? config.threads,
     engine: options.engine ?? (config.engine as EngineOptions['engine']),
@@ -297,7 +301,7 @@ function fitting(recipe: Recipe, data: Dataset, notes: string[]): Recipe {
 /** The network that learns: the model's, with a classifier for these classes. */
 async function studentOf(
   model: Model,
-  { classes }: Dataset,
+  { classes, labels }: Dataset,
   recipe: Recipe,
   { channels, notes }: { channels: 1 | 3 | undefined; notes: string[] },
 ): Promise<{ student: Student; isNew: boolean }> {
@@ -314,6 +318,8 @@ async function studentOf(
     isNew = true;
     notes.push(`${model.name}: a new classifier for ${classes.length} classes`);
   }
+  const { labels: _, ...record } = student.record;
+  student = { ...student, record: { ...record, ...(labels === 'several' && { labels }) } };
   if (channels !== undefined) student = withChannels(student, channels);
   student = testedBy(student, recipe);
   return { student, isNew };
@@ -347,7 +353,7 @@ async function lessonOf(
   const student: Student = head ? { ...whole, graph: head } : whole;
   stepOf(student.graph, recipe, course.batch, phases[0].freeze);
   const { validation } = feed;
-  const kind = outputKind(whole.graph, recipe.loss, data.labels);
+  const kind = outputKind(whole.graph, data.labels);
   const validate = async (weights: Weights, stop?: AbortSignal) => {
     const model = momentary(student.graph, record, weights, engine);
     try {

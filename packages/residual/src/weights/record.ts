@@ -29,6 +29,8 @@ export interface StoredRecord {
   readonly preprocess: string;
   readonly plan: Plan;
   readonly classes?: readonly ClassLabel[];
+  /** Where the classes stand each for itself. */
+  readonly labels?: 'several';
   readonly licence?: string;
   readonly source?: string;
   /** A network of 8 bits has its graph. */
@@ -69,6 +71,7 @@ export function readRecord(metadata: Metadata, file: string): StoredRecord | und
   const config = json.config === undefined ? undefined : readConfig(json.config, refuse);
   const graph = json.graph === undefined || config ? undefined : readGraph(json.graph, file);
   const [classes, licence, source] = [may('classes', isClasses), may('licence', text), may('source', text)];
+  const labels = may('labels', oneOf('several'));
   return {
     architecture: need('architecture', text),
     ...(config && { config }),
@@ -76,6 +79,7 @@ export function readRecord(metadata: Metadata, file: string): StoredRecord | und
     preprocess: need('preprocess', text),
     plan: need('plan', isPlan),
     ...(classes && { classes }),
+    ...(labels && { labels }),
     ...(licence !== undefined && { licence }),
     ...(source !== undefined && { source }),
     ...(json.quantisation !== undefined && { quantisation: readQuantisation(json.quantisation, graph, refuse) }),
