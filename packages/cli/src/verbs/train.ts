@@ -49,7 +49,7 @@ export async function run([path]: readonly string[], options: Options, context: 
         ? await begin(path, options, watched, context)
         : await goOn(path, { ...options, resume: options.resume }, watched, context);
     bar.stop();
-    if (!json && done) await print(describe(done));
+    if (done) await print(json ? `${JSON.stringify({ kind: 'done', folder: done.folder })}\n` : describe(done));
     return 0;
   } catch (error) {
     bar.stop();

@@ -41,7 +41,8 @@ export async function tar(file: string, options: SplitOptions = {}): Promise<Dat
           file,
         });
     const unpacked = isGzip(head) ? shareable(await readUnpacked(file)) : undefined;
-    const members = await readTar(unpacked ? bytesSource(unpacked, file) : plain, mostMembers).catch((cause) => {
+    const opened = unpacked ? bytesSource(unpacked, file) : plain;
+    const members = await readTar(opened, { most: mostMembers, endMark: true }).catch((cause) => {
       if (!(cause instanceof ResidualError)) throw cause;
       throw new ResidualError('DATA', cause.message, { file }, { cause });
     });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -213,6 +213,27 @@ describe('archives', () => {
       expect(images.data[0]).toBe(200);
       expect(images.data[12]).toBe(90);
     }
+  });
+
+  test("long paths in POSIX' older form, absolute ones; a tar that breaks off", async () => {
+    const root = fresh();
+    const far = 'f'.repeat(60);
+    for (const [path, bytes] of [
+      [`${far}/${far}/cat/1.png`, picture],
+      [`${far}/${far}/dog/1.png`, bright],
+    ] as const) {
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      writeFileSync(join(root, path), await bytes);
+    }
+    const file = join(root, 'long.tar');
+    execFileSync('tar', ['--format=ustar', '-P', '-cf', file, join(root, far)]);
+    const data = await open(file);
+    expect([data.classes, data.train.length]).toEqual([['cat', 'dog'], 2]);
+    const whole = readFileSync(file);
+    // Behind the second picture's header and its only block.
+    const end = whole.lastIndexOf('ustar') - 257 + 1024;
+    writeFileSync(file, whole.subarray(0, end));
+    expect(await message(open(file))).toMatch(/^DATA .*without its end mark/);
   });
 
   test('other packings say what to do; damage is told', async () => {

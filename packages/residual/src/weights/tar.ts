@@ -14,21 +14,30 @@ const longestHeader = 65_536;
 
 /**
  * The ordinary files of a tar by name (POSIX.1-2001, "pax"; sizes and paths of extended headers and GNU's long names
- * are honoured), up to the end mark, the end of the file or the first `most` headers.
- * @throws WEIGHTS_FORMAT when a header is damaged or a member goes on beyond the end of the file.
+ * are honoured), up to the end mark, the end of the file or the first `most` headers. Paths are without a `/` or `./`
+ * before them.
+ * @param options `endMark`: a file without its end mark is one that breaks off
+ * @throws WEIGHTS_FORMAT when a header is damaged, a member goes on beyond the end of the file, or an end mark is missing.
  */
-export async function readTar(source: ByteSource, most = mostMembers): Promise<Map<string, TarMember>> {
+export async function readTar(
+  source: ByteSource,
+  { most = mostMembers, endMark = false }: { most?: number; endMark?: boolean } = {},
+): Promise<Map<string, TarMember>> {
   const members = new Map<string, TarMember>();
   /** What an extended header says of the member behind it. */
   let extended = new Map<string, string>();
   let at = 0;
-  for (let seen = 0; seen < most && at + block <= source.size; seen++) {
+  for (let seen = 0; seen < most; seen++) {
+    if (at + block > source.size) {
+      if (endMark) throw damaged(source, `the tar breaks off after ${source.size} bytes, without its end mark`);
+      break;
+    }
     const header = await readBytes(source, at, block);
     if (header.every((byte) => byte === 0)) break;
     checkSum(source, header, at);
     const kind = String.fromCharCode(header[156]);
     const size = kind === 'x' || !extended.has('size') ? number(source, header, at) : Number(extended.get('size'));
-    const name = extended.get('path') ?? text(header, 0, 100);
+    const name = extended.get('path') ?? nameOf(header);
     const offset = at + block;
     if (!Number.isSafeInteger(size) || size < 0) throw damaged(source, `member ${name} of the tar has no size`);
     if (size > source.size - offset)
@@ -46,11 +55,18 @@ export async function readTar(source: ByteSource, most = mostMembers): Promise<M
     }
     extended = new Map();
     if (kind !== '0' && kind !== '\0') continue;
-    const plain = name.replace(/^(\.\/)+/, '');
+    const plain = name.replace(/^(\.?\/)+/, '');
     if (members.has(plain)) throw damaged(source, `it has two members ${plain}`);
     members.set(plain, { offset, size });
   }
   return members;
+}
+
+/** POSIX keeps the folders of a long path apart; where GNU's older form has other things. */
+function nameOf(header: Uint8Array): string {
+  const [name, prefix] = [text(header, 0, 100), text(header, 345, 155)];
+  const isPosix = text(header, 257, 6) === 'ustar' && header[262] === 0;
+  return isPosix && prefix ? `${prefix}/${name}` : name;
 }
 
 /** The sum of a header's bytes, its own field taken for spaces: what tells a header from anything else. */
