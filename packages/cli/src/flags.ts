@@ -258,7 +258,7 @@ export const evaluateFlags = {
     parse: oneOf('train', 'validation', 'test'),
   },
   validation: { value: 'share', help: 'set aside as the run did: a share, or a file of paths', parse: text },
-  seed: { value: 'n', help: 'of that share', parse: integer(0, 2 ** 31 - 1), preset: 0 },
+  seed: { value: 'n', help: "of that share; a run's own, else 0", parse: integer(0, 2 ** 31 - 1) },
   views: {
     value: 'which',
     help: 'one, flip, or ten-crop: the mean over several looks',

@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import pc from 'picocolors';
 import { classesOf, load, type Model, parseClasses } from 'residual';
-import { type Dataset, type Evaluation, evaluate, groundTruth } from 'residual/train';
+import { type Dataset, type Evaluation, evaluate, groundTruth, readConfig } from 'residual/train';
 import type { Context } from '../context.js';
 import { fetching } from '../fetching.js';
 import { readText } from '../files.js';
@@ -13,7 +15,8 @@ type Options = OptionsOf<typeof evaluateFlags>;
 
 /** `residual evaluate`: how well a model knows pictures. */
 export async function run([path]: readonly string[], options: Options, context: Context): Promise<number> {
-  const { truth, on, views, testSize, among, workers, strict, json, seed, validation } = options;
+  const { truth, on, views, testSize, among, workers, strict, json, validation } = options;
+  const seed = options.seed ?? (options.weights === undefined ? 0 : await seedOf(options.weights));
   await using model = await open(options, context);
   for (const note of model.notes) context.note(note);
   const data: Dataset =
@@ -44,6 +47,14 @@ export async function run([path]: readonly string[], options: Options, context: 
   } finally {
     bar.stop();
   }
+}
+
+/** A run's, whose folder or checkpoint this is: it sets the same pictures aside. */
+async function seedOf(weights: string): Promise<number> {
+  for (const folder of [weights, join(weights, '..', '..')])
+    if (existsSync(join(folder, 'checkpoints')) && existsSync(join(folder, 'config.json')))
+      return (await readConfig(folder)).seed;
+  return 0;
 }
 
 const total = (data: Dataset, on: Options['on']): number =>

@@ -13,11 +13,13 @@ const quick = ['--model', 'resnet20', '--size', '8', '--set', 'batch=8', '--set'
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'residual-train-'));
   data = join(root, 'pictures');
-  for (const [name, background] of Object.entries({ red: '#c02020', green: '#20c020' })) {
+  for (const [name, r, g] of [
+    ['red', 192, 32],
+    ['green', 32, 192],
+  ] as const) {
     await mkdir(join(data, name), { recursive: true });
-    const picture = { width: 8, height: 8, channels: 3, background } as const;
     for (let i = 0; i < 12; i++)
-      await sharp({ create: picture })
+      await sharp({ create: { width: 8, height: 8, channels: 3, background: { r, g, b: 20 * i } } })
         .png()
         .toFile(join(data, name, `${i}.png`));
   }
@@ -27,7 +29,11 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 describe('residual train', () => {
   test('a run from scratch; evaluate and runs take its folder', async () => {
     const out = join(root, 'run');
-    const { status, out: text, err } = await residual('train', data, ...quick, '--validation', '0.25', '-o', out);
+    const {
+      status,
+      out: text,
+      err,
+    } = await residual('train', data, ...quick, '--validation', '0.25', '--seed', '3', '-o', out);
     expect({ status, err }).toEqual({ status: 0, err: expect.stringContaining("the run's folder is") });
     expect(text).toMatch(/^epoch {3}1 {2}loss \d/);
     expect(text).toMatch(/best\.safetensors {2}2 epochs, best validation \d+\.\d % in epoch [12]\n$/);
@@ -39,6 +45,12 @@ describe('residual train', () => {
     expect(found).toMatchObject({ pictures: 6, part: 'validation', views: 'flip', size: [8, 8], skipped: [] });
     expect(found.classes.map(({ label }: { label: string }) => label)).toEqual(['green', 'red']);
     expect((await residual('evaluate', data, '-w', out)).out).toMatch(/top-1 +\d+\.\d\d %[\s\S]*calibration error/);
+
+    // The seed is the run's, which sets the same pictures aside.
+    const seeded = async (...more: string[]) =>
+      JSON.parse((await residual('evaluate', data, '-w', out, '--validation', '0.25', '--json', ...more)).out).loss;
+    expect(await seeded()).toBe(await seeded('--seed', '3'));
+    expect(await seeded()).not.toBe(await seeded('--seed', '0'));
 
     const [red] = jsonLines((await residual('classify', '-w', out, '--json', join(data, 'red', '1.png'))).out);
     expect(red.predictions).toHaveLength(2);

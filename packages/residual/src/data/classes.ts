@@ -10,7 +10,7 @@ export function byCodePoint(a: string, b: string): number {
 
 /**
  * The class list of what was found, sorted by code point.
- * @throws CLASSES for a single class, and for two whose names differ in case only: another file system makes them one.
+ * @throws CLASSES for two whose names differ in case only: another file system makes them one.
  */
 export function classList(names: Iterable<string>, where: string): string[] {
   const classes = [...new Set(names)].sort(byCodePoint);
@@ -26,16 +26,5 @@ export function classList(names: Iterable<string>, where: string): string[] {
       );
     folded.set(key, name);
   }
-  needTwo(classes, where);
   return classes;
-}
-
-/** @throws CLASSES for a single class. */
-export function needTwo(classes: readonly string[], where: string): void {
-  if (classes.length === 1)
-    throw new ResidualError(
-      'CLASSES',
-      `${where}: there is one class only, "${classes[0]}"; a classifier needs two or more`,
-      { classes },
-    );
 }

@@ -3,7 +3,6 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ResidualError } from '../errors.js';
 import { sharedBytes } from '../tensor.js';
-import { needTwo } from './classes.js';
 import type { Dataset, Example } from './dataset.js';
 import { readUnpacked } from './packed.js';
 import { type SplitOptions, splitOff } from './split.js';
@@ -55,7 +54,6 @@ export async function idx(
       `${folder}: its labels go up to ${highest} but ${classes.length} classes are named; name ${highest + 1}`,
       { file: folder },
     );
-  needTwo(classes, folder);
   const dataset: Dataset = {
     classes,
     labels: 'one',

@@ -30,8 +30,10 @@ function threadsFor(count: number): Thread<LoaderApi>[] {
  * The batches of an epoch, decoded and augmented in worker threads ahead of their use. What is in them depends on the
  * options alone, not on the number of threads or on when they are asked for.
  *
- * @throws ARGUMENT, CLASSES; IMAGE or FILE for a picture that cannot be read with `strict`, or when a whole batch cannot;
- * MISSING_PACKAGE, ABORTED, ENGINE.
+ * A batch of which no picture can be read is empty; with `full` the next one that can be read stands in for it.
+ *
+ * @throws ARGUMENT, CLASSES; IMAGE or FILE for a picture that cannot be read with `strict`, or when none can; MISSING_PACKAGE,
+ * ABORTED, ENGINE.
  * @example
  * const order = epochOrder(data.train, data.classes.length, { seed, epoch });
  * for await (const { images, targets } of batches(data.train, { order, batch: 32, plan, augment, classes, seed, epoch }))
@@ -55,25 +57,31 @@ export async function* batches(
   const [images, targets] = [largest * shape[0] * shape[1] * shape[2], largest * options.classes];
   const running: { readonly made: Promise<Batch>; readonly room: Room }[] = [];
   let next = from;
+  let readable = 0;
+  let first: Batch['skipped'][number] | undefined;
   const begin = (): void => {
     while (running.length < ahead && next < count) {
       const room = takeRoom(images, targets);
-      const made = makeBatch(examples, options, { plan, shape, repeats, team, room, signal: ending, number: next++ });
+      const making = { plan, shape, repeats, team, room, signal: ending, count };
+      const made = makeReadable(examples, options, making, next++);
       made.catch(() => {}); // It is thrown where it is awaited.
       running.push({ made, room });
     }
   };
   try {
     begin();
-    for (let first = running.shift(); first; first = running.shift()) {
-      const ready = await first.made;
+    for (let begun = running.shift(); begun; begun = running.shift()) {
+      const ready = await begun.made;
       begin();
+      readable += ready.indices.length;
+      first ??= ready.skipped[0];
       try {
         yield ready;
       } finally {
-        giveBack(first.room);
+        giveBack(begun.room);
       }
     }
+    if (readable === 0 && first) throw unreadable(first, order.length - from * batch);
   } finally {
     own.abort();
   }
@@ -86,12 +94,45 @@ interface Making {
   readonly team: readonly Thread<LoaderApi>[];
   readonly room: Room;
   readonly signal: AbortSignal;
-  readonly number: number;
+  /** Batches of the epoch. */
+  readonly count: number;
 }
 
-async function makeBatch(examples: readonly Example[], options: BatchOptions, making: Making): Promise<Batch> {
+/** Batches that are tried in the stead of one that cannot be read. */
+const mostTried = 8;
+
+async function makeReadable(
+  examples: readonly Example[],
+  options: BatchOptions,
+  making: Making,
+  number: number,
+): Promise<Batch> {
+  const skipped: Batch['skipped'][number][] = [];
+  for (let tried = 0; tried < Math.min(mostTried, making.count); tried++) {
+    const made = await makeBatch(examples, options, making, (number + tried) % making.count);
+    skipped.push(...made.skipped);
+    if (made.indices.length > 0 || !options.full) return { ...made, skipped };
+  }
+  throw unreadable(skipped[0], skipped.length);
+}
+
+const unreadable = ({ error }: Batch['skipped'][number], count: number): ResidualError =>
+  count === 1
+    ? error
+    : new ResidualError(
+        error.code,
+        `none of ${count} pictures can be read; the first: ${error.message}`,
+        error.details,
+      );
+
+async function makeBatch(
+  examples: readonly Example[],
+  options: BatchOptions,
+  making: Making,
+  number: number,
+): Promise<Batch> {
   const { order, batch, augment, seed, epoch, classes, strict, full, mix, smoothing = 0 } = options;
-  const { plan, shape, repeats, team, room, signal, number } = making;
+  const { plan, shape, repeats, team, room, signal } = making;
   const start = number * batch;
   const indices = order.slice(start, start + batch);
   const size = shape[0] * shape[1] * shape[2];
@@ -128,15 +169,9 @@ async function makeBatch(examples: readonly Example[], options: BatchOptions, ma
     const { id } = examples[indices[place]];
     return { id, error: named(errorFromJSON(error) as ResidualError, id) };
   });
-  if (skipped.length > 0 && (strict || skipped.length === indices.length))
-    throw strict || skipped.length === 1
-      ? skipped[0].error
-      : new ResidualError(
-          skipped[0].error.code,
-          `none of the ${skipped.length} pictures of a batch can be read; the first: ${skipped[0].error.message}`,
-          skipped[0].error.details,
-        );
-  const places = placesOf(indices.length, new Set(failed.map(({ place }) => place)), full === true);
+  if (skipped.length > 0 && strict) throw skipped[0].error;
+  const none = skipped.length === indices.length;
+  const places = none ? [] : placesOf(indices.length, new Set(failed.map(({ place }) => place)), full === true);
   places.forEach((place, to) => {
     if (place !== to) room.images.copyWithin(to * size, place * size, (place + 1) * size);
   });
@@ -148,7 +183,7 @@ async function makeBatch(examples: readonly Example[], options: BatchOptions, ma
     writeTarget(target, targets.subarray(i * classes, (i + 1) * classes), smoothing, id);
   });
   const blend = mix && blendFor(mix, { seed, epoch, batch: number }, { height: shape[1], width: shape[2] });
-  if (blend) {
+  if (blend && !none) {
     await team[0].call('blend', [images, [shown.length, ...shape], blend], { signal });
     blendTargets(targets, classes, blend);
   }

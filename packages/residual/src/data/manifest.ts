@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { ResidualError } from '../errors.js';
-import { classList, needTwo } from './classes.js';
+import { classList } from './classes.js';
 import { parseCsv } from './csv.js';
 import type { Dataset, Example, Target } from './dataset.js';
 import { pathIn, type SplitOptions, splitOff } from './split.js';
@@ -212,7 +212,6 @@ function byNumber(names: ReadonlySet<string>, file: string): string[] {
       `${file}: labels go from 0 to ${greatest} but no picture shows ${missing.slice(0, 10).join(', ')}; number the classes without gaps, or name them`,
       { file },
     );
-  needTwo(classes, file);
   return classes;
 }
 

@@ -29,7 +29,7 @@ const parts = new Map<string, 'train' | 'validation' | 'test'>([
  * `validation/` or `test/`, these are the parts and the classes are inside.
  *
  * @param folders the paths of all folders, to find those without pictures
- * @throws DATA when no picture is in a class; CLASSES for an empty class, a single one, names that differ in case only,
+ * @throws DATA when no picture is in a class; CLASSES for an empty class, names that differ in case only,
  * and classes that `train/` does not have.
  */
 export function datasetOfTree(where: string, pictures: readonly Found[], folders: readonly string[]): Dataset {

@@ -70,6 +70,10 @@ export function classesOfFolders(files: readonly string[], classes: readonly Cla
 export const findClasses = (names: readonly string[], classes: readonly ClassLabel[], from: string): number[] =>
   resolve(names, classes, from, [unmatched, ambiguous]);
 
+/** A name for each class that means it alone, though a label may stand twice in a list. */
+export const ownNames = (classes: readonly ClassLabel[]): string[] =>
+  classes.map(({ label }, index) => (areNumbers(classes) ? label : String(index)));
+
 /** All classes that a name may mean; none, one or several. */
 export function classFinder(classes: readonly ClassLabel[]): (name: string) => readonly number[] {
   const [wnids, exact, folded, first, any, words] = Array.from({ length: 6 }, () => new Map<string, number[]>());
@@ -89,7 +93,7 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
     });
   });
   // Folders `1` to `4`, say: a number there is a name.
-  const numbered = classes.length > 0 && classes.every(({ label }) => isNumber(label));
+  const numbered = areNumbers(classes);
   const byLabel = (text: string): readonly number[] => {
     const key = fold(text);
     return exact.get(text) ?? (key === '' ? [] : (folded.get(key) ?? first.get(key) ?? any.get(key) ?? []));
@@ -121,6 +125,7 @@ export function classFinder(classes: readonly ClassLabel[]): (name: string) => r
 }
 
 const isNumber = (text: string): boolean => /^\d+$/.test(text);
+const areNumbers = (classes: readonly ClassLabel[]): boolean => classes.every(({ label }) => isNumber(label));
 
 /** Letters and digits only, in lower case. */
 const fold = (text: string): string =>

@@ -102,5 +102,10 @@ test('a flat folder with a file that says what it shows', async () => {
     message: expect.stringMatching(/line 1 names 3.png/),
   });
   expect(await refusal(truth('5\n1\n1'))).toMatchObject({ code: 'CLASSES' });
+  expect(await targets('filename,label\n10.png,blue\n')).toEqual([['10.png', 2]]);
+  expect((await truth('10.png blue')).notes).toEqual([expect.stringMatching(/2 pictures of .*, such as 1\.png/)]);
+  expect(await refusal(truth('1.png 1\n1.png 2\n'))).toMatchObject({
+    message: expect.stringMatching(/line 2 names 1\.png a second time/),
+  });
   expect(await evaluate(five(), await truth('0\n4\n1\n'))).toMatchObject({ pictures: 3, part: 'test' });
 });

@@ -103,6 +103,7 @@ export async function featureFeed(
     const common = { plan: record.plan, classes, channels, workers, strict, seed, signal, smoothing };
     for await (const batch of batches(examples, { ...judged(examples), ...common })) {
       for (const { error } of batch.skipped) onNote?.(`skipped ${error.message}`);
+      if (batch.indices.length === 0) continue;
       const { [recipe.freeze]: found } = await model.run(batch.images, [recipe.freeze], { signal });
       features.set(found.data.subarray(0, batch.indices.length * size), kept.length * size);
       targets.set(batch.targets.data.subarray(0, batch.indices.length * classes), kept.length * classes);

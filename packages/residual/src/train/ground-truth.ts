@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { isHidden, isPicture } from '../data/tree.js';
 import { ResidualError } from '../errors.js';
-import { findClasses } from '../models/class-map.js';
+import { findClasses, ownNames } from '../models/class-map.js';
 import type { ClassLabel } from '../models/classes.js';
 
 /**
@@ -19,7 +19,7 @@ export async function groundTruth(folder: string, file: string, classes: readonl
   const lines = text
     .split(/\r?\n/)
     .map((line) => line.trim())
-    .filter((line) => line !== '');
+    .filter((line, i) => line !== '' && !(i === 0 && title.test(line)));
   const known = new Set(names);
   const refuse = (what: string) => {
     throw new ResidualError('DATA', `${file}: ${what}`, { file });
@@ -33,13 +33,18 @@ export async function groundTruth(folder: string, file: string, classes: readonl
     if (!known.has(bare)) refuse(`line ${i + 1} names ${name}, which is not in ${folder}`);
     return [bare, label];
   });
+  const given = new Set<string>();
+  for (const [i, [name]] of pairs.entries()) {
+    if (given.has(name)) refuse(`line ${i + 1} names ${name} a second time`);
+    given.add(name);
+  }
+  const unnamed = names.filter((name) => !given.has(name));
   if (pairs.length === 0) refuse('says nothing; give one line a picture');
   const labels = [...new Set(pairs.map(([, label]) => label))];
   const indices = findClasses(labels, classes, file);
   const indexOf = new Map(labels.map((label, i) => [label, indices[i]]));
   return {
-    // By index: labels may stand twice in a list.
-    classes: classes.map((_, index) => String(index)),
+    classes: ownNames(classes),
     labels: 'one',
     train: [],
     test: pairs.map(([name, label]) => ({
@@ -47,9 +52,14 @@ export async function groundTruth(folder: string, file: string, classes: readonl
       source: { kind: 'file', path: join(folder, name) },
       target: indexOf.get(label) as number,
     })),
-    notes: [],
+    notes: unnamed.length
+      ? [`${file}: ${unnamed.length} pictures of ${folder} are not named and left out, such as ${unnamed[0]}`]
+      : [],
   };
 }
+
+/** What a table of names and labels begins with. */
+const title = /^"?(path|file|filename|image)"?[,;\t]/i;
 
 /** A picture's name, and what it shows. */
 const named = /^(.+?\.\w{3,4})[\s,;]+(.+)$/;

@@ -30,6 +30,8 @@ export async function judgeModel(
   const judging = judge(labels, { kind: turned ? 'probabilities' : kind, only });
   const [{ name }] = model.graph.outputs;
   for await (const { images, targets, indices, skipped } of pictures) {
+    each?.(indices.length, skipped);
+    if (indices.length === 0) continue;
     const mean = new Float32Array(targets.data.length);
     let seen = 0;
     for (const view of views?.(images) ?? [images]) {
@@ -39,7 +41,6 @@ export async function judgeModel(
       for (let i = 0; i < mean.length; i++) mean[i] += (answers[i] - mean[i]) / seen;
     }
     judging.add(mean, targets.data, (row) => examples[indices[row]].id);
-    each?.(indices.length, skipped);
   }
   return judging.scores();
 }

@@ -238,7 +238,7 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
         try {
           scores = await lesson.validate(merged(weights, now.average ?? now.weights), signal);
         } catch (error) {
-          if (!signal?.aborted) throw error;
+          if (!signal?.aborted) return await saveAfter(error, trainer);
           await save(trainer, 'last');
           throw stopped(lesson, updates);
         }

@@ -37,6 +37,7 @@ export function openEvents(folder: string, step: number, now = Date.now() / 1000
     folder,
     `events.out.tfevents.${String(Math.floor(now)).padStart(10, '0')}.${hostname()}.${process.pid}`,
   );
+  const goesOn = readdirSync(folder).some((name) => name.startsWith('events.out.tfevents.'));
   const out = append(file);
   const put = (bytes: Uint8Array) => out.write(record(bytes));
   put(
@@ -45,7 +46,7 @@ export function openEvents(folder: string, step: number, now = Date.now() / 1000
       to.writeStringField(event.fileVersion, 'brain.Event:2');
     }),
   );
-  if (step > 0)
+  if (goesOn)
     put(
       message((to) => {
         to.writeDoubleField(event.wallTime, now);

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { Dataset } from '../data/dataset.js';
+import type { Batch, Dataset } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
 import { outputKind } from '../tasks/classify.js';
 import { load } from '../tasks/load.js';
@@ -216,7 +216,7 @@ async function studentFrom({ record, weights }: RunCheckpoint, path: string): Pr
 /** Carries a run out, and writes down what it measures. */
 async function go(lesson: Lesson, from: RunCheckpoint | undefined, options: RunOptions): Promise<Outcome> {
   const metrics = append(fileOf(lesson.folder, 'metrics'));
-  const events = openEvents(lesson.folder, from?.updates ?? 0);
+  const events = openEvents(lesson.folder, (from?.updates ?? 0) + 1);
   try {
     return await learn(
       {
@@ -353,12 +353,16 @@ async function lessonOf(
   const student: Student = head ? { ...whole, graph: head } : whole;
   stepOf(student.graph, recipe, course.batch, phases[0].freeze);
   const { validation } = feed;
+  const told = new Set<string>();
   const kind = outputKind(whole.graph, data.labels);
   const validate = async (weights: Weights, stop?: AbortSignal) => {
     const model = momentary(student.graph, record, weights, engine);
     try {
       const { examples, open } = validation as NonNullable<Feed['validation']>;
-      return await judgeModel(model, open(stop), { labels: data.classes, examples, kind, signal: stop });
+      const each = (_: number, bad: Batch['skipped']) => {
+        for (const { id, error } of bad) if (!told.has(id) && told.add(id)) onNote?.(`skipped ${error.message}`);
+      };
+      return await judgeModel(model, open(stop), { labels: data.classes, examples, kind, signal: stop, each });
     } finally {
       await model.dispose();
     }
