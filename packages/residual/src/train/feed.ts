@@ -44,7 +44,7 @@ export function pictureFeed(
   const { plan, size, seed, channels, workers, cache, strict = false } = options;
   const { train, validation, classes } = data;
   const augment = parseAugment(recipe.augment);
-  const { mixup, cutmix, smoothing, repeats } = recipe;
+  const { mixup, cutmix, smoothing, repeats, accumulate } = recipe;
   const sampling = recipe.sampling === 'balanced' ? recipe.sampling : undefined;
   const common = { plan, classes: classes.length, channels, workers, cache };
   const weights = recipe.classWeights ? classWeights(train, classes.length) : undefined;
@@ -53,7 +53,7 @@ export function pictureFeed(
     async *train(epoch, from, batch) {
       const found = batches(train, {
         ...common,
-        order: epochOrder(train, classes.length, { seed, epoch, sampling, repeats, wholeBatches: batch }),
+        order: epochOrder(train, classes.length, { seed, epoch, sampling, repeats, accumulate, wholeBatches: batch }),
         batch,
         from,
         augment,
