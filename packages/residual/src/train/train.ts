@@ -94,7 +94,7 @@ export interface Run {
  */
 export async function train(model: Model, data: Dataset, options: TrainOptions): Promise<Run> {
   const { out, recipe: wanted = 'finetune', onNote } = options;
-  checkFree(out);
+  await checkFree(out);
   const { lesson, headFirst, notes } = await prepare(model, data, options);
   const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
