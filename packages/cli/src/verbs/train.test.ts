@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import sharp from 'sharp';
@@ -62,6 +62,19 @@ describe('residual train', () => {
     const [{ runs }] = jsonLines((await residual('runs', root, '--json')).out);
     expect(runs).toMatchObject([{ folder: out, epochs: 2 }]);
     expect((await residual('runs', root)).out).toMatch(/run +network +recipe[\s\S]*resnet20 +quick +2\/2/);
+
+    // One that cannot be read, and one whose pictures are gone.
+    const other = await mkdtemp(join(root, 'some'));
+    await mkdir(join(other, 'damaged'));
+    await writeFile(join(other, 'damaged', 'config.json'), '{');
+    await cp(out, join(other, 'lost'), { recursive: true });
+    const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8'));
+    const lost = { ...config, origin: { ...origin, data: join(root, 'gone') } };
+    await writeFile(join(other, 'lost', 'config.json'), JSON.stringify(lost));
+    const listed = await residual('runs', out, other, '--report');
+    expect(listed).toMatchObject({ status: 1, out: expect.stringMatching(/some.{6}.lost[\s\S]*2\/2/) });
+    expect(listed.err).toMatch(/damaged: its config.json is no JSON[\s\S]*gone: there is no such[\s\S]*/);
+    expect(listed.err).toContain(`wrote ${join(out, 'report.html')}`);
   });
 
   test('Ctrl-C saves and says how to go on', async () => {

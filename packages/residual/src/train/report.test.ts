@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { summary } from '../graph/summary.js';
@@ -70,6 +70,11 @@ test('runs side by side, and what tells them apart', async () => {
   expect(runs.map((run) => run.folder)).toEqual([join(folder, '8'), join(folder, '1')]);
   expect(runs[0]).toMatchObject({ epochs: 8, best: { validation: { pictures: 6 } } });
   expect(differences).toEqual([{ setting: 'epochs', values: [8, 1] }]);
+  mkdirSync(join(folder, 'damaged'));
+  writeFileSync(fileOf(join(folder, 'damaged'), 'config'), '{');
+  const found = await compareRuns([folder]);
+  expect(found.runs).toHaveLength(2);
+  expect(found.unread).toMatchObject([{ folder: join(folder, 'damaged'), error: { code: 'FILE' } }]);
   expect(await refusal(compareRuns([join(folder, 'absent')]))).toMatchObject({ code: 'FILE' });
 });
 
