@@ -1,9 +1,11 @@
 import type { Dataset, Example } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
+import { text as isName } from '../graph/checks.js';
 
 /**
  * Whether data can be learnt from by themselves, whatever the network.
- * @throws CLASSES for fewer than two classes, two that differ in case alone, and a class without a picture to learn from.
+ * @throws CLASSES for fewer than two classes, names that no weight file takes, two that differ in case alone, and a class
+ * without a picture to learn from.
  */
 export function checkData({ classes, labels, train }: Dataset): void {
   const refuse = (what: string, details: Record<string, string[]> = {}) => {
@@ -14,6 +16,13 @@ export function checkData({ classes, labels, train }: Dataset): void {
   if (classes.length < least)
     refuse(
       `there ${classes.length === 1 ? `is one class, "${classes[0]}"` : 'are no classes'}; a network learns to tell at least two apart`,
+    );
+  const unfit = classes.find((name): boolean => !isName(name));
+  if (unfit !== undefined)
+    refuse(
+      unfit === ''
+        ? 'a class has an empty name; name it'
+        : `"${unfit.slice(0, 40)}…": the name of a class has ${unfit.length} characters, and a weight file takes 1000; shorten it`,
     );
   const byCase = new Map<string, string[]>();
   for (const name of classes) {
@@ -38,6 +47,12 @@ export function checkData({ classes, labels, train }: Dataset): void {
         )}${empty.length > 5 ? ` and ${empty.length - 5} more` : ''}: no picture to learn the class from; add some, or take the class out`,
       { classes: empty },
     );
+}
+
+/** @throws ARGUMENT for a seed that a checkpoint could not keep. */
+export function checkSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ResidualError('ARGUMENT', `expected a whole number from 0 for seed but received ${seed}`, { seed });
 }
 
 /** How many pictures show each class; of shares, the largest counts. */

@@ -299,6 +299,20 @@ describe('what goes wrong', () => {
       code: 'CLASSES',
       message: expect.stringMatching(/"Cat" and "cat" differ in case alone/),
     });
+    // What a record refuses when it is read.
+    expect(await one(tinyData(24, ['', 'dog']))).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/empty name/),
+    });
+    expect(await one(tinyData(24, ['cat', 'x'.repeat(1001)]))).toMatchObject({
+      code: 'CLASSES',
+      message: expect.stringMatching(/"x{40}…".* 1001 characters.*shorten it/),
+    });
+    for (const seed of [-1, 1.5])
+      expect(await refusal(train(tinyModel(), tinyData(), { ...options, seed, out: 'never' }))).toMatchObject({
+        code: 'ARGUMENT',
+        message: expect.stringMatching(/for seed but received/),
+      });
     const { classes, ...data } = tinyData();
     expect(await one({ ...data, classes: [...classes, 'yellow'] })).toMatchObject({
       code: 'CLASSES',

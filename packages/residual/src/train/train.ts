@@ -33,7 +33,7 @@ import {
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
-import { checkData, checkSameClasses, checkSameLabels, fingerprint } from './subject.js';
+import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedBy, withNewHead } from './transfer.js';
 
@@ -148,6 +148,7 @@ export async function prepare(
 ): Promise<{ lesson: Lesson; headFirst: boolean; notes: readonly string[] }> {
   const { out, seed = 0, channels, recipe: wanted = 'finetune' } = options;
   const asked = await resolveRecipe(wanted, options.set);
+  checkSeed(seed);
   checkData(data);
   const notes: string[] = [];
   const recipe = fitting(asked, data, notes);
