@@ -16,7 +16,7 @@ import {
 import type { Context } from '../context.js';
 import type { OptionsOf, trainFlags } from '../flags.js';
 import { sizeOf } from '../sizes.js';
-import { print, printable, wantsColor } from '../terminal.js';
+import { outliveOutput, print, printable, wantsColor } from '../terminal.js';
 import { startTrainingBar, timeOf } from '../training-bar.js';
 import { type Begun, lasting, openData, openNetwork } from '../training-subject.js';
 
@@ -26,6 +26,11 @@ type Options = OptionsOf<typeof trainFlags>;
 export async function run([path]: readonly string[], options: Options, context: Context): Promise<number> {
   const { note, signal } = context;
   const { engine, threads, workers, cache, strict, saveEvery, stopAfter: most, json } = options;
+  let unprinted: string | undefined;
+  outliveOutput(({ code, message }) => {
+    unprinted = code ?? message;
+    note(`stdout takes no more (${unprinted}); the run goes on, and what it measures stands in its metrics.jsonl`);
+  });
   const bar = await startTrainingBar({ plain: json !== true });
   const watched: RunOptions = {
     engine,
@@ -50,7 +55,9 @@ export async function run([path]: readonly string[], options: Options, context: 
         : await goOn(path, { ...options, resume: options.resume }, watched, context);
     bar.stop();
     if (done) await print(json ? `${JSON.stringify({ kind: 'done', folder: done.folder })}\n` : describe(done));
-    return 0;
+    // A reader that closes the pipe has what it wanted; a log on a full disk is not whole.
+    if (unprinted === undefined || unprinted === 'EPIPE') return 0;
+    throw new ResidualError('FILE', `stdout could not be written to (${unprinted}); the run itself is done`);
   } catch (error) {
     bar.stop();
     // The command line says nothing of what Ctrl-C ended; here it says how to go on.
