@@ -102,8 +102,14 @@ export function checkSameClasses(before: readonly string[], now: readonly string
   );
 }
 
-/** Tells data from others by the names and targets of all training pictures: FNV-1a, 64 bits as two of 32. */
-export function fingerprint({ classes, train }: Dataset): string {
+/**
+ * Tells data from others by the names and targets of all pictures: those to learn from, a plus, those to judge by. Each
+ * is their count and FNV-1a, 64 bits as two of 32.
+ */
+export const fingerprint = ({ classes, train, validation = [] }: Dataset): string =>
+  `${hashOf(classes, train)}+${hashOf(classes, validation)}`;
+
+function hashOf(classes: readonly string[], examples: readonly Example[]): string {
   let [a, b] = [0x811c9dc5, 0x01000193];
   const add = (text: string) => {
     for (let i = 0; i < text.length; i++) {
@@ -114,9 +120,28 @@ export function fingerprint({ classes, train }: Dataset): string {
     b = Math.imul(b ^ (b >>> 15), 0xc2b2ae35);
   };
   for (const name of classes) add(name);
-  for (const { id, target } of train) add(`${nameOf(id)} ${target}`);
+  for (const { id, target } of examples) add(`${nameOf(id)} ${target}`);
   const hex = (x: number) => (x >>> 0).toString(16).padStart(8, '0');
-  return `${train.length}-${hex(a)}${hex(b)}`;
+  return `${examples.length}-${hex(a)}${hex(b)}`;
+}
+
+/** What is to be said of data that are not those a run began with, by their fingerprints. */
+export function otherPictures(before: string, now: string): string[] {
+  const [[trainThen, judgedThen], [trainNow, judgedNow]] = [before.split('+'), now.split('+')];
+  const counts = (a: string, b: string) => `(${a.split('-')[0]} now, ${b.split('-')[0]} then)`;
+  return [
+    ...(trainThen === trainNow
+      ? []
+      : [
+          `the training pictures are not those the run began with ${counts(trainNow, trainThen)}; it goes on with these, and ends elsewhere than it would have`,
+        ]),
+    // Earlier checkpoints do not say what they were judged by.
+    ...(judgedThen === undefined || judgedThen === judgedNow
+      ? []
+      : [
+          `the validation pictures are not those the run began with ${counts(judgedNow, judgedThen)}; what it measures now is not to be compared with what it measured then, and the best checkpoint may not be the best`,
+        ]),
+  ];
 }
 
 /** A folder may be moved while a run waits: the last two parts of a path tell a picture. */

@@ -33,7 +33,7 @@ import {
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
-import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint } from './subject.js';
+import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint, otherPictures } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedBy, withNewHead } from './transfer.js';
 
@@ -195,10 +195,7 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     threads: options.threads ?? config.threads,
     engine: options.engine ?? (config.engine as EngineOptions['engine']),
   });
-  if (lesson.fingerprint !== from.progress.data)
-    options.onNote?.(
-      `the training pictures are not those the run began with (${data.train.length} now, ${config.data.train} then); it goes on with these, and ends elsewhere than it would have`,
-    );
+  for (const note of otherPictures(from.progress.data, lesson.fingerprint)) options.onNote?.(note);
   await removeRemains(out);
   await rewindMetrics(out, from.updates);
   if (from.updates === 0 && from.progress.step === 0) await begin(lesson, config.headFirst === true, data, options);
