@@ -16,7 +16,7 @@ import {
 import type { Context } from '../context.js';
 import type { OptionsOf, trainFlags } from '../flags.js';
 import { sizeOf } from '../sizes.js';
-import { outliveOutput, print, printable, wantsColor } from '../terminal.js';
+import { inShell, outliveOutput, print, printable, wantsColor } from '../terminal.js';
 import { startTrainingBar, timeOf } from '../training-bar.js';
 import { type Begun, lasting, openData, openNetwork } from '../training-subject.js';
 
@@ -122,14 +122,14 @@ async function goOn(
   if (given.length > 0)
     throw new ResidualError(
       'ARGUMENT',
-      `${folder}: a run goes on as it was begun; leave out ${given.map((name) => `--${name}`).join(', ')}, or begin another from its weights: --from ${folder}`,
+      `${folder}: a run goes on as it was begun; leave out ${given.map((name) => `--${name}`).join(', ')}, or begin another from its weights: --from ${inShell(folder)}`,
     );
   const known = origin as Partial<Begun>;
   const from = path ?? known.data;
   if (from === undefined)
     throw new ResidualError(
       'ARGUMENT',
-      `${folder}: its config.json names no pictures; name them: residual train PICTURES --resume ${folder}`,
+      `${folder}: its config.json names no pictures; name them: residual train PICTURES --resume ${inShell(folder)}`,
     );
   const data = await openData({ data: from, validation: known.validation, seed: known.seed ?? 0 });
   for (const text of data.notes) context.note(text);

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ResidualError } from '../errors.js';
 import { asRecord, flag, list, oneOf, text, whole } from '../graph/checks.js';
+import { inShell } from '../printable.js';
 import { isPartial, writeError, writeFileAtomic } from '../weights/file.js';
 import { readCheckpoint } from './checkpoint.js';
 import { checkSettings, presets, type Recipe } from './settings.js';
@@ -103,7 +104,7 @@ export async function checkFree(folder: string): Promise<void> {
     throw new ResidualError(
       'FILE',
       there.includes(files.config)
-        ? `${folder}: a run is there already; go on with it (resume, --resume ${folder}), or name another folder`
+        ? `${folder}: a run is there already; go on with it (resume, --resume ${inShell(folder)}), or name another folder`
         : `${folder}: the folder is not empty (${there.slice(0, 3).join(', ')}${there.length > 3 ? ', …' : ''}); name another for the run`,
       { file: folder },
     );

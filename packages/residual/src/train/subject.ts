@@ -1,6 +1,7 @@
 import type { Dataset, Example } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
 import { text as isName } from '../graph/checks.js';
+import { inShell } from '../printable.js';
 
 /**
  * Whether data can be learnt from by themselves, whatever the network.
@@ -97,7 +98,7 @@ export function checkSameClasses(before: readonly string[], now: readonly string
   ];
   throw new ResidualError(
     'CLASSES',
-    `${run}: the classes are not those the run began with: ${parts.join(', ')}; restore them, or begin a new run from this one's weights: --from ${run}`,
+    `${run}: the classes are not those the run began with: ${parts.join(', ')}; restore them, or begin a new run from this one's weights: --from ${inShell(run)}`,
     { came, went },
   );
 }

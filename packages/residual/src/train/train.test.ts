@@ -367,8 +367,10 @@ describe('what goes wrong', () => {
     expect(await refusal(train(tinyModel(), tinyData(), { ...options, out: '/dev/null/run' }))).toMatchObject({
       code: 'FILE',
     });
-    const other = join(folder, 'other');
-    await refusal(train(tinyModel(), tinyData(), { ...options, seed: 4, out: other, most: 2 }));
+    const other = join(folder, 'an other');
+    expect(await refusal(train(tinyModel(), tinyData(), { ...options, seed: 4, out: other, most: 2 }))).toMatchObject({
+      message: expect.stringContaining(`--resume '${other}'`),
+    });
     const own = readFileSync(fileOf(out, 'last'));
     copyFileSync(fileOf(other, 'last'), fileOf(out, 'last'));
     expect(await refusal(resume(out, tinyData()))).toMatchObject({
