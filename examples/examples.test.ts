@@ -94,7 +94,7 @@ describe.skipIf(!shared)('the examples do what they say', () => {
   test('fine-tuned: what the bundled network knows helps', async () => {
     const out = join(place, 'run');
     const to = join(place, 'two.residual');
-    const { epochs } = await finetune(pictures, 'resnet8-cifar10', out, to);
+    const { epochs } = await finetune(pictures, 'resnet16-cifar10', out, to);
     expect(epochs).toHaveLength(3);
     await using model = await load(to);
     expect(model.record.classes?.map(({ label }) => label)).toEqual(['automobile', 'frog']);

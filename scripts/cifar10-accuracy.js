@@ -1,10 +1,10 @@
 // Top-1 accuracy on CIFAR-10's test pictures saved as JPEG (one folder a class):
 //
 //   tar xJf cifar10-jpeg.tar.xz -C DIR
-//   node scripts/cifar10-accuracy.js DIR/test resnet20-12fca82f.th resnet56-4bfd9763.th resnet8-cifar10
+//   node scripts/cifar10-accuracy.js DIR/test resnet20-12fca82f.th resnet56-4bfd9763.th resnet16-cifar10
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { cifar10Classes, classify, load } from '../packages/residual/dist/index.js';
+import { bundled, cifar10Classes, classify, load } from '../packages/residual/dist/index.js';
 
 const [folder, ...models] = process.argv.slice(2);
 if (!folder || models.length === 0) {
@@ -17,7 +17,7 @@ const files = classes.flatMap((label) => readdirSync(join(folder, label)).map((n
 const truth = classes.flatMap((label, index) => readdirSync(join(folder, label)).map(() => index));
 
 for (const name of models) {
-  const model = await load(name, { preprocess: name.startsWith('resnet8') ? undefined : 'cifar' });
+  const model = await load(name, { preprocess: Object.hasOwn(bundled, name) ? undefined : 'cifar' });
   let right = 0;
   let seen = 0;
   for await (const { predictions, error } of classify.each(model, files, { top: 1, batch: 100 })) {

@@ -42,7 +42,7 @@ const answer = run(
   'residual',
   'classify',
   '--model',
-  'resnet8-cifar10',
+  'resnet16-cifar10',
   '--json',
   'node_modules/residual-cli/samples/cat.jpg',
 );

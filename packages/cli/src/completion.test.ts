@@ -46,7 +46,7 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
         'residual classify --en\t',
         'residual classify --engine ref\t',
         'residual classify --preprocess torchvision-v\t',
-        'residual classify --model resnet8-c\t',
+        'residual classify --model resnet16-c\t',
         'residual convert --dialect hug\t',
         'residual classify -w weig\t',
         'residual classify weig\t',
@@ -59,7 +59,7 @@ describe.each(['bash', 'zsh'] as const)('%s', (shell) => {
       '[classify][--engine]',
       '[classify][--engine][reference]',
       '[classify][--preprocess][torchvision-v2]',
-      '[classify][--model][resnet8-cifar10]',
+      '[classify][--model][resnet16-cifar10]',
       '[convert][--dialect][huggingface]',
       '[classify][-w][weights.pth]',
       '[classify][weights.pth]',
@@ -95,7 +95,7 @@ describe('fish', () => {
     expect(words('residual classify --en')).toEqual(['--engine']);
     expect(complete('residual classify --engin')).toEqual(['--engine\tauto, onnx, onednn or reference']);
     expect(complete('residual classify --engine ').sort()).toEqual(['auto', 'onednn', 'onnx', 'reference']);
-    expect(words('residual classify --model resnet8-c')).toEqual(['resnet8-cifar10']);
+    expect(words('residual classify --model resnet16-c')).toEqual(['resnet16-cifar10']);
     expect(words('residual convert --dialect hug')).toEqual(['huggingface']);
     expect(words('residual classify -w weig')).toEqual(['weights.pth']);
     expect(words('residual classify weig')).toEqual(['weights.pth']);

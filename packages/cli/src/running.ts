@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url';
 
 export const bin = fileURLToPath(new URL('../bin/residual.js', import.meta.url));
 export const samples = fileURLToPath(new URL('../samples', import.meta.url));
+/** MLPerf Tiny's ResNet-8: a whole Keras model that takes pixels as they are (preset `raw255`). */
+export const mlperfResnet8 = fileURLToPath(new URL('../../residual/fixtures/mlperf-tiny-resnet8.h5', import.meta.url));
 
 export const start = (...args: string[]): ChildProcessWithoutNullStreams =>
   spawn(process.execPath, [bin, ...args], { env: { ...process.env, NO_COLOR: '1' } });

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { ResidualError } from './errors.js';
 import { type AnyTensor, type DType, type Tensor, tensor, toFloat32 } from './tensor.js';
 import type { Checkpoint } from './weights/checkpoint.js';
@@ -12,6 +13,9 @@ import { openCheckpoint } from './weights/open.js';
 export const shared: string | undefined = process.env.RESIDUAL_SHARED
   ? resolve(process.env.RESIDUAL_SHARED)
   : undefined;
+
+/** MLPerf Tiny's ResNet-8, a whole Keras 2.4 model that takes pixels as they are (packages/residual/fixtures). */
+export const mlperfResnet8 = fileURLToPath(new URL('../fixtures/mlperf-tiny-resnet8.h5', import.meta.url));
 
 /** Debian's Python, which has PyTorch, h5py and Pillow; another may come first on the PATH. */
 export const python = '/usr/bin/python3';

@@ -29,7 +29,7 @@ export {
   augmentText,
   parseAugment,
 } from './image/augment.js';
-export { adaptedConvolution } from './train/channels.js';
+export { adaptedConvolution, withChannels } from './train/channels.js';
 export { type RunCheckpoint, readCheckpoint } from './train/checkpoint.js';
 export { type EvaluateOptions, type Evaluation, evaluate } from './train/evaluate.js';
 export { groundTruth } from './train/ground-truth.js';
@@ -53,5 +53,6 @@ export { momentumAt, rateAt, type Schedule, type WarmUp } from './train/schedule
 export { type ClassScore, type Judge, judge, type Mistake, type Scores } from './train/scores.js';
 export { parseSettings, type Recipe, type SettingName, settings } from './train/settings.js';
 export { type Run, type RunOptions, resume, type TrainOptions, train } from './train/train.js';
+export type { Student } from './train/transfer.js';
 export { type Views, viewNames } from './train/views.js';
 export { type Group, type Optimizer, optimizers } from './updates/optimizers.js';

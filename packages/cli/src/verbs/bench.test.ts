@@ -12,7 +12,7 @@ test('bench prints a table and writes it as CSV', async () => {
   const { status, out, err } = await residual(
     'bench',
     '--model',
-    'resnet8-cifar10',
+    'resnet16-cifar10',
     '--batch',
     '1,4',
     '--rounds',
@@ -21,7 +21,7 @@ test('bench prints a table and writes it as CSV', async () => {
     csv,
   );
   expect({ status, err }).toEqual({ status: 0, err: '' });
-  expect(out).toMatch(/^resnet8 {2}32×32, 0\.0125 GMAC a picture; \d+ threads, .+\n/);
+  expect(out).toMatch(/^resnet16 {2}40×40, 0\.193 GMAC a picture; \d+ threads, .+\n/);
   expect(out.match(/^\w+ +f32 +[14] +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +\d+ % +[\d.]+$/gm)).toHaveLength(2);
   expect(out).toMatch(/^peak measured here: \d+.* GMAC\/s in f32/m);
   const [head, ...lines] = readFileSync(csv, 'utf8').trimEnd().split('\n');
@@ -30,7 +30,7 @@ test('bench prints a table and writes it as CSV', async () => {
 });
 
 test('bench --json; what an engine cannot do is a note, and an error where nothing is left', async () => {
-  const args = ['bench', '--model', 'resnet8-cifar10', '--engine', 'onnx,reference', '--rounds', '1'];
+  const args = ['bench', '--model', 'resnet16-cifar10', '--engine', 'onnx,reference', '--rounds', '1'];
   const both = await residual(...args, '--precision', 'f32,bf16', '--json');
   expect(both.status).toBe(0);
   const [{ rows, left, peaks }] = jsonLines(both.out);
@@ -49,7 +49,7 @@ test.each([
   [['--engine', 'onnx,fast'], 'Expected auto, onnx, onednn or reference for --engine but received fast'],
   [['--csv', '/nowhere/x.csv'], '/nowhere/x.csv'],
 ])('bench %j is refused before anything is measured', async (args, complaint) => {
-  const { status, out, err } = await residual('bench', '--model', 'resnet8-cifar10', ...args);
+  const { status, out, err } = await residual('bench', '--model', 'resnet16-cifar10', ...args);
   expect({ status: status !== 0, out, err }).toEqual({
     status: true,
     out: '',

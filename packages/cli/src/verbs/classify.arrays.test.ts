@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { explainPreprocessing, load } from 'residual';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { jsonLines, residual, samples } from '../running.js';
+import { jsonLines, mlperfResnet8, residual, samples } from '../running.js';
 
-const bundled = ['--model', 'resnet8-cifar10', '--json'];
+const pixels = ['-w', mlperfResnet8, '--preprocess', 'raw255', '--json'];
 const [cat, ship] = [join(samples, 'cat.jpg'), join(samples, 'ship.jpg')];
 let folder: string;
 
@@ -17,19 +17,19 @@ function npy(shape: readonly number[], data: Uint8Array): Buffer {
 }
 
 /** What the network sees of a picture, `[3, 32, 32]`. */
-async function seen(file: string): Promise<Uint8Array> {
-  await using model = await load('resnet8-cifar10');
+async function pictured(file: string): Promise<Uint8Array> {
+  await using model = await load(mlperfResnet8, { preprocess: 'raw255' });
   const { png } = await explainPreprocessing(file, model.record.plan);
-  const pixels = await sharp(await png())
+  const seen = await sharp(await png())
     .removeAlpha()
     .raw()
     .toBuffer();
-  return Uint8Array.from({ length: 3072 }, (_, i) => pixels[(i % 1024) * 3 + Math.floor(i / 1024)]);
+  return Uint8Array.from({ length: 3072 }, (_, i) => seen[(i % 1024) * 3 + Math.floor(i / 1024)]);
 }
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'residual-arrays-'));
-  const pair = await Promise.all([seen(cat), seen(ship)]);
+  const pair = await Promise.all([pictured(cat), pictured(ship)]);
   await writeFile(join(folder, 'one.npy'), npy([3, 32, 32], pair[0]));
   await writeFile(join(folder, 'two.npy'), npy([2, 3, 32, 32], Buffer.concat(pair)));
   await writeFile(join(folder, 'grey.npy'), npy([1, 32, 32], pair[0].subarray(0, 1024)));
@@ -46,7 +46,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 test('arrays among pictures: the answers of the pictures they were made of, in order', async () => {
   const [one, two] = ['one.npy', 'two.npy'].map((name) => join(folder, name));
-  const { status, out, err } = await residual('classify', ...bundled, one, ship, two, cat);
+  const { status, out, err } = await residual('classify', ...pixels, one, ship, two, cat);
   const rows = jsonLines(out);
   expect([status, rows.map(({ file }) => file)]).toEqual([0, [one, ship, `${two}[0]`, `${two}[1]`, cat]]);
   const [a, b, c, d, e] = rows.map(({ predictions }) => predictions);
@@ -57,14 +57,14 @@ test('arrays among pictures: the answers of the pictures they were made of, in o
 
 test('what is wrong with one array is its row; values of another range are told of', async () => {
   const files = ['text.npy', 'grey.npy', 'absent.npy', 'dark.npy'].map((name) => join(folder, name));
-  const { status, out, err } = await residual('classify', ...bundled, ...files);
+  const { status, out, err } = await residual('classify', ...pixels, ...files);
   expect([status, jsonLines(out).map(({ file }) => file)]).toEqual([1, [files[3]]]);
   expect(jsonLines(err).flatMap(({ code }) => code ?? [])).toEqual(['FILE', 'IMAGE', 'GRAPH']);
   expect(jsonLines(err)).toContainEqual({ note: expect.stringContaining('input values 0 … 1 do not fit the plan') });
 });
 
 test.each([['--explain-preprocessing'], ['--save-input', 'seen.png']])('%s takes no arrays', async (...flags) => {
-  const { status, err } = await residual('classify', ...bundled, ...flags, join(folder, 'one.npy'));
+  const { status, err } = await residual('classify', ...pixels, ...flags, join(folder, 'one.npy'));
   expect([status, JSON.parse(err)]).toEqual([
     2,
     expect.objectContaining({ message: expect.stringMatching(/takes pictures, but .*one\.npy is an array/) }),

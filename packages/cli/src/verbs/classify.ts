@@ -147,7 +147,7 @@ async function open({ model, weights, labels, classes: _, ...options }: Options,
     if (model !== undefined || !(error instanceof ResidualError && error.code === 'DOWNLOAD')) throw error;
     throw new ResidualError(
       'DOWNLOAD',
-      `no weights were given, and ${defaultModel} cannot be had (${error.message}); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes`,
+      `no weights were given, and ${defaultModel} cannot be had (${error.message}); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet16-cifar10, the bundled model with its ten classes`,
       error.details,
       { cause: error },
     );

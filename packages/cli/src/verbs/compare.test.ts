@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { residual, samples } from '../running.js';
 
 const cat = join(samples, 'cat.jpg');
-const bundled = ['--model', 'resnet8-cifar10'];
+const bundled = ['--model', 'resnet16-cifar10'];
 
 test('status 0 when two engines agree, and a sentence says so', async () => {
   const { status, out, err } = await residual('compare', ...bundled, '--against-engine', 'reference', cat);
@@ -17,11 +17,11 @@ test('status 0 when two engines agree, and a sentence says so', async () => {
 test('status 1 when they part: the station is marked, the causes are named', async () => {
   const { status, out } = await residual('compare', ...bundled, '--against-preprocess', 'caffe', cat);
   expect(status).toBe(1);
-  expect(out).toMatch(/\n> resized +\[32, 32, 3\]/);
+  expect(out).toMatch(/\n> resized +\[40, 40, 3\]/);
   expect(out).toContain('\nCause: bilinear against nearest.\n');
-  expect(out).toContain('\nCause: RGB against BGR.\n');
+  expect(out).toContain('\nCause: preprocessing mode torch against caffe.\n');
   expect(out).toContain('Given one and the same input, the networks agree (0).');
-  expect(out).toMatch(/\na says cat \(99\.\d %\), b says \w+ \(\d+\.\d %\)\.\n$/);
+  expect(out).toMatch(/\na says cat \(96\.\d %\), b says \w+ \(\d+\.\d %\)\.\n$/);
 });
 
 test('a value that is no number is not called another shape', async () => {
@@ -44,7 +44,7 @@ test('--json holds the same', async () => {
   expect(status).toBe(1);
   expect(found).toMatchObject({ picture: cat, tolerance: 1e-4, parts: 1 });
   expect(found.stations[found.parts]).toMatchObject({ name: 'resized', parts: true });
-  expect(found.causes.map(({ id }: { id: string }) => id)).toEqual(['resize-filter', 'normalisation']);
+  expect(found.causes.map(({ id }: { id: string }) => id)).toEqual(['resize-filter', 'preprocess-mode']);
 });
 
 test.each([

@@ -45,7 +45,7 @@ test('without weights and network: one line that says what to do, and no other c
   expect(await residual('classify', cat, '--offline')).toEqual({
     status: 1,
     out: '',
-    err: `residual: [DOWNLOAD] no weights were given, and resnet50 cannot be had (resnet50-v2 is not in the cache (${process.env.RESIDUAL_CACHE}) and the network is not to be used (offline)); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet8-cifar10, the bundled model with its ten classes\n`,
+    err: `residual: [DOWNLOAD] no weights were given, and resnet50 cannot be had (resnet50-v2 is not in the cache (${process.env.RESIDUAL_CACHE}) and the network is not to be used (offline)); pass --weights FILE (.pth, .safetensors, .h5, .onnx), or --model resnet16-cifar10, the bundled model with its ten classes\n`,
   });
 });
 
@@ -103,7 +103,7 @@ test('a try that failed is told', async () => {
 test('models: who published what, filters, what is here', async () => {
   const { status, out } = await residual('models');
   expect(status).toBe(0);
-  expect(out).toMatch(/^Bundled\nresnet8-cifar10 /);
+  expect(out).toMatch(/^Bundled\nresnet16-cifar10 /);
   expect(out).toMatch(/resnet50-v2 = resnet50 +~103 MB {2}80\.9 at 224 +BSD-3-Clause\n/);
   expect(out).toMatch(/timm\n\d+ models; `residual models timm` lists them\n/);
   expect(out).toMatch(/✓ {2}microsoft\/resnet-18 /);

@@ -2,12 +2,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundled } from 'residual';
 import { expect, test } from 'vitest';
-import { residual } from '../running.js';
+import { mlperfResnet8, residual } from '../running.js';
 
-const weights = fileURLToPath(
-  new URL('../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.resolve('residual')),
-);
+const weights = fileURLToPath(bundled['resnet16-cifar10'].weights);
 
 test('doctor says what works here', async () => {
   const { status, out, err } = await residual('doctor', '--json');
@@ -28,9 +27,9 @@ test('summary of an architecture, of a bundled model, of a weight file', async (
   const { status, out, err } = await residual('summary', 'resnet18', '--classes', '5', '--size', '192x256');
   expect({ status, err }).toEqual({ status: 0, err: '' });
   expect(out).toMatch(/\[N, 64, 96, 128\][\s\S]*\nfc \(Dense\) +\[N, 5\] +2,565 /);
-  const bundled = JSON.parse((await residual('summary', 'resnet8-cifar10', '--json')).out);
-  expect(bundled.totals.parameters).toBeGreaterThan(77_000);
-  expect(JSON.parse((await residual('summary', weights, '--json')).out).totals).toEqual(bundled.totals);
+  const byName = JSON.parse((await residual('summary', 'resnet16-cifar10', '--json')).out);
+  expect(byName.totals.parameters).toBe(983_786);
+  expect(JSON.parse((await residual('summary', weights, '--json')).out).totals).toEqual(byName.totals);
 });
 
 test('summary draws', async () => {
@@ -45,13 +44,15 @@ test('summary draws', async () => {
 });
 
 test('inspect says what is in a file, and goes on after one it cannot read', async () => {
-  const { status, out, err } = await residual('inspect', weights, 'absent.pth');
+  const { status, out, err } = await residual('inspect', mlperfResnet8, 'absent.pth');
   expect(status).toBe(1);
   expect(out).toMatch(/ {2}format +keras-h5 \([\s\S]*… and \d+ more; --tensors lists all\n/);
   expect(err).toMatch(/^residual: \[FILE\] absent\.pth/);
   expect(out).toMatch(/ {2}parameters +78,186, and 480 running statistics\n/);
-  const { tensors } = JSON.parse((await residual('inspect', '--json', weights)).out);
-  expect((await residual('inspect', '--tensors', weights)).out.split('\n').length).toBeGreaterThan(tensors.length);
+  const { tensors } = JSON.parse((await residual('inspect', '--json', mlperfResnet8)).out);
+  expect((await residual('inspect', '--tensors', mlperfResnet8)).out.split('\n').length).toBeGreaterThan(
+    tensors.length,
+  );
 });
 
 test.each([

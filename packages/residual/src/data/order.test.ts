@@ -36,7 +36,16 @@ test('repeated augmentation shows fewer examples more often', () => {
   const order = epochOrder(uneven, 2, { seed: 1, epoch: 0, repeats: 4 });
   expect(order).toHaveLength(100);
   expect(new Set(order).size).toBe(25);
-  expect(new Set(order.subarray(0, 4)).size).toBe(1);
+  // An update of four batches of ten has every repeat of a picture in another batch.
+  const apart = epochOrder(uneven, 2, { seed: 1, epoch: 0, repeats: 4, accumulate: 4, wholeBatches: 10 });
+  for (let at = 0; at < 80; at += 10) expect(new Set(apart.subarray(at, at + 10)).size).toBe(10);
+  expect(new Set(apart.subarray(0, 40)).size).toBe(10);
+  // In one batch they do not stand side by side, first and last included.
+  for (const wholeBatches of [20, undefined]) {
+    const one = epochOrder(uneven, 2, { seed: 1, epoch: 0, repeats: 4, wholeBatches });
+    const batch = one.subarray(0, wholeBatches ?? one.length);
+    batch.forEach((index, i) => void expect(index).not.toBe(batch[(i + 1) % batch.length]));
+  }
 });
 
 test('class weights make up for unequal sizes', () => {

@@ -8,8 +8,10 @@ export interface OrderOptions {
   readonly epoch: number;
   /** `balanced`: every class as often as any other; or a weight for each example. Drawn with replacement. */
   readonly sampling?: 'balanced' | Float64Array | undefined;
-  /** Repeated augmentation: each example so often in a row, in an epoch of the usual length (Hoffer et al. 2020). */
+  /** Repeated augmentation: each example so often in an update, in an epoch of the usual length (Hoffer et al. 2020). */
   readonly repeats?: number;
+  /** Batches of an update: repeats go to as many of them as there are, and never stand side by side. */
+  readonly accumulate?: number;
   /** With a batch, the order is cut to whole batches: what is left over waits for another epoch's order. */
   readonly wholeBatches?: number | undefined;
 }
@@ -22,7 +24,7 @@ export interface OrderOptions {
  * @example const order = epochOrder(dataset.train, dataset.classes.length, { seed: 1, epoch: 0 });
  */
 export function epochOrder(examples: readonly Example[], classes: number, options: OrderOptions): Int32Array {
-  const { seed, epoch, sampling, repeats = 1, wholeBatches } = options;
+  const { seed, epoch, sampling, repeats = 1, accumulate = 1, wholeBatches } = options;
   if (!Number.isInteger(repeats) || repeats < 1)
     throw new ResidualError('ARGUMENT', `expected a whole number ≥ 1 for repeats but received ${repeats}`);
   const draw = random(seed, epoch, 'order');
@@ -30,9 +32,28 @@ export function epochOrder(examples: readonly Example[], classes: number, option
   const once = sampling
     ? sampled(sampling === 'balanced' ? balance(examples, classes) : sampling, count, draw)
     : shuffle(inOrder(count), draw);
-  const order = repeats === 1 ? once : Int32Array.from(once, (_, i) => once[Math.floor(i / repeats)]);
+  const order = repeats === 1 ? once : repeated(once, { repeats, accumulate, batch: wholeBatches ?? count });
   if (wholeBatches === undefined || count < wholeBatches) return order;
   return order.subarray(0, count - (count % wholeBatches));
+}
+
+/**
+ * Each of the first so often. Within an update every so-manieth comes first, as torchvision's RASampler gives them to so
+ * many devices: mixup blends neighbours, and a picture is not to be blended with itself.
+ */
+function repeated(
+  once: Int32Array,
+  { repeats, accumulate, batch }: { repeats: number; accumulate: number; batch: number },
+): Int32Array {
+  const order = new Int32Array(once.length);
+  const devices = Math.max(repeats, accumulate);
+  let at = 0;
+  for (let begin = 0; begin < order.length; begin += batch * accumulate) {
+    const end = Math.min(begin + batch * accumulate, order.length);
+    for (let device = 0; device < devices; device++)
+      for (let i = begin + device; i < end; i += devices) order[at++] = once[Math.floor(i / repeats)];
+  }
+  return order;
 }
 
 /** 0, 1, 2 …: for evaluation. */

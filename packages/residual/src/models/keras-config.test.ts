@@ -1,15 +1,14 @@
-import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ResidualError } from '../errors.js';
+import { mlperfResnet8 } from '../testing.js';
 import { openCheckpoint } from '../weights/open.js';
 import { kerasGraph } from './keras-config.js';
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 type Config = Record<string, Json>;
 
-const file = fileURLToPath(new URL('../../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.url));
-const checkpoint = await openCheckpoint(file);
+const checkpoint = await openCheckpoint(mlperfResnet8);
 const real = checkpoint.metadata.model_config as Json;
 await checkpoint.close?.();
 

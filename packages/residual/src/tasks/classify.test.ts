@@ -71,7 +71,7 @@ describe.skipIf(!shared)('forty photographs of ImageNet against PyTorch', () => 
   });
 
   test('one broken file among many is one row with an error', async () => {
-    await using model = await load('resnet8-cifar10');
+    await using model = await load('resnet16-cifar10');
     const samples = join(shared as string, 'data/samples');
     const files = [
       join(samples, 'cat.jpg'),
@@ -91,7 +91,7 @@ describe('many pictures', () => {
   afterAll(folder.remove);
   let model: Model;
   beforeAll(async () => {
-    model = await load('resnet8-cifar10', { deterministic: true });
+    model = await load('resnet16-cifar10', { deterministic: true });
   });
   afterAll(() => model.dispose());
   const picture = (i: number) => {

@@ -7,9 +7,10 @@ import type { Graph, Node } from '../graph/graph.js';
 import { foldBatchNorm } from '../graph/passes.js';
 import { applyPlan } from '../image/apply.js';
 import { preset } from '../image/presets.js';
+import { cifar10Classes } from '../models/classes.js';
 import { build } from '../models/resnet.js';
 import { type Tensor, tensor, type WeightSource } from '../tensor.js';
-import { temporaryFolder } from '../testing.js';
+import { mlperfResnet8, temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { compare } from './compare.js';
 import { isRecording } from './compare-recorded.js';
@@ -22,11 +23,11 @@ const size = { height: 32, width: 32 };
 
 let model: Model;
 beforeAll(async () => {
-  model = await load('resnet8-cifar10');
+  model = await load(mlperfResnet8, { preprocess: 'raw255', labels: cifar10Classes });
 });
 afterAll(() => model?.dispose());
 
-/** The bundled model, changed. */
+/** The model, changed. */
 const changed = (graph: Graph, weights: WeightSource = model.weights) => createModel(graph, model.record, { weights });
 const nodes = (change: (node: Node) => Node): Graph => ({ ...model.graph, nodes: model.graph.nodes.map(change) });
 const ids = ({ causes }: { causes: readonly { id: string }[] }) => causes.map(({ id }) => id);

@@ -5,7 +5,7 @@ import { noise, noiseTensor, noiseWeights } from '../engines/sketch.js';
 import { preset } from '../image/presets.js';
 import { build, type FamilyName, family, type ResNetOptions } from '../models/resnet.js';
 import type { AnyTensor, Tensor } from '../tensor.js';
-import { describeAll, type Expected, oracle, pythonJson, shared, temporaryFolder } from '../testing.js';
+import { describeAll, type Expected, mlperfResnet8, oracle, pythonJson, shared, temporaryFolder } from '../testing.js';
 import type { DialectName } from '../weights/names.js';
 import { openCheckpoint } from '../weights/open.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
@@ -270,7 +270,7 @@ describe.skipIf(!shared)('files by others', () => {
   }, 120_000);
 
   test('a whole Keras model keeps its description', async () => {
-    const source = join(shared as string, 'weights/mlperf-tiny-resnet8.h5');
+    const source = mlperfResnet8;
     await convert(source, at('whole.h5'));
     expect(await contents(at('whole.h5'))).toEqual(await contents(source));
     const [a, b] = [await openCheckpoint(source), await openCheckpoint(at('whole.h5'))];
@@ -303,21 +303,21 @@ async function logitsOfWhole(path: string): Promise<number[]> {
 }
 
 test('a bundled model by its name', async () => {
-  const done = await convert('resnet8-cifar10', at('bundled.residual'));
+  const done = await convert('resnet16-cifar10', at('bundled.residual'));
   expect(done.dialect).toBe('residual');
   await using model = await load(at('bundled.residual'));
-  await using original = await load('resnet8-cifar10');
+  await using original = await load('resnet16-cifar10');
   expect(model.graph).toEqual(original.graph);
   expect({ ...model.record, about: original.record.about }).toEqual(original.record);
-  await convert('resnet8-cifar10', at('bundled.onnx'));
+  await convert('resnet16-cifar10', at('bundled.onnx'));
   expect(existsSync(at('bundled.onnx'))).toBe(true);
 });
 
 test('in bf16: weights of convolutions and dense layers alone, in half the bytes, and nearly the same logits', async () => {
   for (const ending of ['residual', 'safetensors', 'pth']) {
     const [long, short] = [at(`long.${ending}`), at(`short.${ending}`)];
-    await convert('resnet8-cifar10', long);
-    await convert('resnet8-cifar10', short, { bf16: true });
+    await convert(mlperfResnet8, long);
+    await convert(mlperfResnet8, short, { bf16: true });
     const [before, after] = [await contents(long), await contents(short)];
     expect(Object.keys(after).sort()).toEqual(Object.keys(before).sort());
     for (const [name, { dtype, shape }] of Object.entries(after))
@@ -328,7 +328,7 @@ test('in bf16: weights of convolutions and dense layers alone, in half the bytes
   half.forEach((x, i) => void expect(Math.abs(x - whole[i])).toBeLessThan(0.02));
   expect(half).not.toEqual(whole);
   for (const name of ['half.onnx', 'half.h5'])
-    await expect(convert('resnet8-cifar10', at(name), { bf16: true })).rejects.toMatchObject({ code: 'ARGUMENT' });
+    await expect(convert('resnet16-cifar10', at(name), { bf16: true })).rejects.toMatchObject({ code: 'ARGUMENT' });
 });
 
 test('an ONNX model becomes the same network with its record, and one again', async () => {
@@ -358,7 +358,7 @@ test('an ONNX model becomes the same network with its record, and one again', as
 
 test('an ending that contradicts the format asked for is told', async () => {
   const write = async (name: string, to: 'safetensors' | 'residual' | 'onnx') =>
-    (await convert('resnet8-cifar10', at(name), { to })).notes.join();
+    (await convert('resnet16-cifar10', at(name), { to })).notes.join();
   expect(await write('other.h5', 'safetensors')).toContain(
     'other.h5: written as safetensors, as was asked; its ending means keras',
   );

@@ -168,7 +168,7 @@ async function throughFile(
         ...(recorded ? [] : lost(checkpoint, found, format)),
         ...told.notes,
         ...(other ? [preparedNote(format, other, recorded !== undefined)] : []),
-        ...(recorded || kept ? [] : labelsNote(there, found.record?.classes ?? (origin ?? beside)?.classes)),
+        ...(recorded || kept ? [] : labelsNote(there, (found.record ?? beside)?.classes)),
       ],
     };
   } finally {

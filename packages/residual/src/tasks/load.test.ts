@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test, vi } from 'vitest';
 import { initialise } from '../models/initialise.js';
 import { build, type ResNetOptions } from '../models/resnet.js';
 import { type Tensor, tensor } from '../tensor.js';
-import { temporaryFolder } from '../testing.js';
+import { mlperfResnet8, temporaryFolder } from '../testing.js';
 import { safetensorsBytes } from '../weights/safetensors.js';
 import { classify } from './classify.js';
 import { convert } from './convert.js';
@@ -83,7 +83,7 @@ describe('what does not fit is refused', () => {
 
   test('changes to a network that is given as it is', async () => {
     for (const options of [{ classes: 5, newHead: true }, { size: 64 }])
-      await expect(load('resnet8-cifar10', options)).rejects.toMatchObject({ code: 'ARGUMENT' });
+      await expect(load(mlperfResnet8, options)).rejects.toMatchObject({ code: 'ARGUMENT' });
   });
 
   test('another shape, with both shapes', async () => {
@@ -120,7 +120,7 @@ describe('what does not fit is refused', () => {
 
   test.each([
     ['resnet20', 'ARGUMENT', 'has no weights by itself'],
-    ['resnet8-cifar11', 'UNKNOWN_NAME', 'did you mean "resnet8-cifar10"?'],
+    ['resnet16-cifar11', 'UNKNOWN_NAME', 'did you mean "resnet16-cifar10"?'],
     ['no-such-file.pth', 'FILE', 'no-such-file.pth'],
   ])('%s', async (name, code, message) => {
     await expect(load(name)).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
@@ -231,7 +231,7 @@ describe('saving', () => {
 
 test('values that do not look as the plan makes them are warned of, once', async () => {
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
-  await using model = await load('resnet8-cifar10');
+  await using model = await load('resnet16-cifar10');
   const unit = tensor(
     Float32Array.from({ length: 3 * 32 * 32 }, (_, i) => (i % 97) / 97),
     [1, 3, 32, 32],
@@ -240,14 +240,14 @@ test('values that do not look as the plan makes them are warned of, once', async
   await model.predict(unit);
   expect(warn.mock.calls).toHaveLength(1);
   expect(warn.mock.calls[0][0]).toMatch(
-    /resnet8-cifar10: input values 0 … 0\.\d+ do not fit the plan, which yields 0 … 255/,
+    /resnet16-cifar10: input values 0 … 0\.\d+ do not fit the plan, which yields −2\.\d+ … 2\.\d+/,
   );
   warn.mockRestore();
 });
 
 test('an option that is undefined is one that was not given', async () => {
-  await using model = await load('resnet8-cifar10', { preprocess: undefined, labels: undefined });
+  await using model = await load('resnet16-cifar10', { preprocess: undefined, labels: undefined });
   expect(model.record.classes).toHaveLength(10);
-  expect(model.record.architecture).toBe('resnet8');
+  expect(model.record.architecture).toBe('resnet16');
   expect(model.notes).toEqual([]);
 });

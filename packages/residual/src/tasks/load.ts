@@ -108,9 +108,8 @@ async function fill(
   // A network that is given or described as it is keeps its size.
   const size = options.architecture === undefined && !found.described ? beside?.size : undefined;
   const network = chooseNetwork(checkpoint, found, { ...options, size: options.size ?? size }, file);
-  const { naming } = network;
-  const architecture = origin?.architecture ?? stored?.architecture ?? network.architecture;
-  const graph = origin?.architecture ? { ...network.graph, name: architecture } : network.graph;
+  const { graph, naming } = network;
+  const architecture = stored?.architecture ?? network.architecture;
   // What the part is called is told already.
   if (naming.prefix && naming.prefix !== found.prefix)
     notes.push(`${file}: took "${naming.prefix}" off the names of its tensors`);
@@ -135,7 +134,7 @@ async function fill(
   // Where labels are given, a note on those that are customary would mislead.
   const spoken = options.labels ? [] : notes;
   const customary = async () => (stored ? stored.classes : await customaryLabels(network, file, spoken));
-  const known = replace.size ? undefined : (origin?.classes ?? beside?.classes ?? (await customary()));
+  const known = replace.size ? undefined : (beside?.classes ?? (await customary()));
   const labels = settleLabels(options.labels, known, graph, file, notes);
   // What a file describes may differ from the member of the family that its names speak of.
   const given = typeof options.architecture === 'object' || (checkpoint.network && options.architecture === undefined);

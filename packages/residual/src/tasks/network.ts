@@ -201,10 +201,12 @@ export function mismatch(
       `${misshapen.length} have another shape (${name}: expected ${formatShape(expected)}, received ${formatShape(received)})`,
     );
   }
-  if (architecture && architecture.name !== graph.name)
-    parts.push(`these weights look like ${architecture.name}: load them as that`);
   if (record?.quantisation)
     parts.push('the file holds a model of 8 bits, which is a network of its own: leave the architecture (--model) out');
+  else if (record && record.architecture !== graph.name)
+    parts.push(`it says that it holds ${record.architecture}: leave the architecture (--model) out`);
+  else if (architecture && architecture.name !== graph.name)
+    parts.push(`these weights look like ${architecture.name}: load them as that`);
   return new ResidualError('WEIGHTS_MISMATCH', parts.join('; '), {
     file,
     missing: missing.map((m) => m.name),

@@ -3,7 +3,6 @@ import { catalogue, collections, findEntry, type HubEntry, planOf } from '../hub
 import type { HubOptions } from '../hub/options.js';
 import type { Plan } from '../image/plan.js';
 import { type BundledModel, bundled } from '../models/bundled.js';
-import type { ClassLabel } from '../models/classes.js';
 import { type FamilyName, family } from '../models/resnet.js';
 import type { CheckpointInput } from '../weights/open.js';
 
@@ -13,11 +12,8 @@ export interface Origin {
   readonly weights: CheckpointInput;
   /** The network to build for them, where the file does not describe it, and for pictures of which size. */
   readonly network?: { readonly architecture: FamilyName | (string & {}); readonly size: number };
-  /** What to call the network, where it is not built by name. */
-  readonly architecture?: string;
-  /** A preset's name, or the plan for a size of picture. */
-  readonly preprocess: string | ((size: { readonly height: number; readonly width: number }) => Plan);
-  readonly classes?: readonly ClassLabel[];
+  /** A preset's name, or the plan for a size of picture; absent where the file has its record. */
+  readonly preprocess?: string | ((size: { readonly height: number; readonly width: number }) => Plan);
   readonly licence: string;
   readonly source: string;
   readonly about: string;

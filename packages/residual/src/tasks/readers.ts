@@ -90,6 +90,7 @@ export async function publishedPlan(
     return plan && { preprocess: 'custom', plan };
   }
   const { preprocess } = origin;
+  if (preprocess === undefined) return undefined;
   return typeof preprocess === 'string'
     ? { preprocess, plan: preset(preprocess, { height, width }) }
     : { preprocess: 'custom', plan: preprocess({ height, width }) };

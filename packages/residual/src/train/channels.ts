@@ -45,7 +45,10 @@ export function channelsOf({ graph }: Student): 1 | 3 {
  * it as three equal channels: a plan gives each channel a mean and a deviation of its own, so planes are scaled before
  * they are added, and what is left over, the same everywhere but at the border, goes into the running mean or the bias
  * behind the convolution.
+ * Any other number is as `adaptedConvolution` says.
+ *
  * @throws GRAPH when the picture goes into something else than one convolution without groups.
+ * @example const { graph, weights } = withChannels({ graph, weights: await model.weights(), record }, 4);
  */
 export function withChannels({ graph, weights, record }: Student, channels: number): Student {
   const [picture] = graph.inputs;

@@ -35,16 +35,18 @@ export function pictureFeed(
   recipe: Recipe,
   options: Fetching & {
     readonly plan: Plan;
+    /** The plan of tests; the same when left out. */
+    readonly tested?: Plan;
     /** Side of the training pictures, where not the plan's. */
     readonly size?: number | undefined;
     readonly seed: number;
     readonly channels: 1 | 3;
   },
 ): Feed {
-  const { plan, size, seed, channels, workers, cache, strict = false } = options;
+  const { plan, tested = plan, size, seed, channels, workers, cache, strict = false } = options;
   const { train, validation, classes } = data;
   const augment = parseAugment(recipe.augment);
-  const { mixup, cutmix, smoothing, repeats } = recipe;
+  const { mixup, cutmix, smoothing, repeats, accumulate } = recipe;
   const sampling = recipe.sampling === 'balanced' ? recipe.sampling : undefined;
   const common = { plan, classes: classes.length, channels, workers, cache };
   const weights = recipe.classWeights ? classWeights(train, classes.length) : undefined;
@@ -53,7 +55,7 @@ export function pictureFeed(
     async *train(epoch, from, batch) {
       const found = batches(train, {
         ...common,
-        order: epochOrder(train, classes.length, { seed, epoch, sampling, repeats, wholeBatches: batch }),
+        order: epochOrder(train, classes.length, { seed, epoch, sampling, repeats, accumulate, wholeBatches: batch }),
         batch,
         from,
         augment,
@@ -74,7 +76,7 @@ export function pictureFeed(
     ...(validation?.length && {
       validation: {
         examples: validation,
-        open: (signal) => batches(validation, { ...common, ...judged(validation), seed, strict, signal }),
+        open: (signal) => batches(validation, { ...common, ...judged(validation), plan: tested, seed, strict, signal }),
       },
     }),
   };

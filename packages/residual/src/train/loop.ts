@@ -1,3 +1,4 @@
+import type { Dataset } from '../data/dataset.js';
 import {
   type StepResult,
   startTrainer,
@@ -41,6 +42,7 @@ export interface Lesson {
   /** Tells other data from these. */
   readonly fingerprint: string;
   readonly classes: readonly string[];
+  readonly labels: Dataset['labels'];
   /** Judges the network with the weights of the moment; absent where there is nothing to judge by. */
   readonly validate?: (weights: Weights, signal?: AbortSignal) => Promise<Scores>;
   /** Seconds from one checkpoint to the next within an epoch. */
@@ -256,7 +258,7 @@ export async function learn(lesson: Lesson, from?: RunCheckpoint): Promise<Outco
       };
       lesson.write(last);
       const { best } = progress;
-      const score = scoreOf(last);
+      const score = scoreOf(last, lesson.labels);
       const better = (whole || !lesson.validate) && (best === null || score > best.score);
       progress = {
         ...progress,
@@ -294,8 +296,12 @@ const isLogged = (update: number, { updates }: Course): boolean =>
 
 const judgedLoss = ({ validation, train }: EpochRow): number => validation?.loss ?? train.loss;
 
-/** What the best checkpoint is chosen by: right answers in validation; without it, the training loss. */
-const scoreOf = ({ validation, train }: EpochRow): number => validation?.top1 ?? -finite(train.loss);
+/**
+ * What the best checkpoint is chosen by: right answers in validation; without it the training loss. Of several labels one
+ * is soon among the right ones, and the loss of validation tells more.
+ */
+const scoreOf = (row: EpochRow, labels: Dataset['labels']): number =>
+  row.validation && labels !== 'several' ? row.validation.top1 : -finite(judgedLoss(row));
 
 const numbersOf = ({ pictures, loss, top1, top5, calibration }: Scores) => ({
   pictures,
@@ -382,7 +388,9 @@ function added(sums: Sums, { loss, logits }: StepResult, { data: targets }: Tens
     return best;
   };
   let right = 0;
-  for (let row = 0; row < pictures; row++) if (largest(logits.data, row) === largest(targets, row)) right++;
+  // Of several labels any is right.
+  for (let row = 0; row < pictures; row++)
+    if (targets[row * classes + largest(logits.data, row)] === targets[row * classes + largest(targets, row)]) right++;
   return {
     loss: sums.loss + loss,
     right: sums.right + right,

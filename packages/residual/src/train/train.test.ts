@@ -2,6 +2,9 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } fr
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { engines } from '../engines/index.js';
+import { preset } from '../image/presets.js';
+import { build, family } from '../models/resnet.js';
+import { createModel } from '../tasks/model.js';
 import { decodePredictions } from '../tasks/tutorial.js';
 import { tensor } from '../tensor.js';
 import { refusal, scratch } from '../testing.js';
@@ -96,6 +99,16 @@ describe('a run', () => {
     expect(found).toEqual(await bits(join(folder, 'whole')));
     expect(found.updates).toBe(6);
     expect(found.optimizer.map(([array]) => array)).toEqual(['first', 'second']);
+  });
+
+  test('a network that is not square, tested at another size', async () => {
+    const plan = preset('cifar', { height: 8, width: 12 });
+    const graph = build('resnet20', { classes: 3, size: [8, 12], width: 4, widthPerGroup: 4, depths: [1, 1] });
+    const model = createModel(graph, { architecture: 'small', preprocess: 'cifar', plan }, { engine: 'reference' });
+    const recipe = { ...tinyRecipe, epochs: 1, testScale: 2 };
+    const run = await train(model, tinyData(), { ...options, recipe, out: join(scratch(), 'run') });
+    await using last = await run.last();
+    expect(last.record.plan).toContainEqual({ step: 'centerCrop', height: 16, width: 24 });
   });
 
   test('the schedule plateau looks at validations alone', async () => {
@@ -216,6 +229,13 @@ describe('a run', () => {
     const logits = tensor([4, 4, -4], [1, 3]);
     const [found] = await decodePredictions(logits, { model: learnt });
     expect(found.map(({ probability }) => probability.toFixed(3))).toEqual(['0.982', '0.982', '0.018']);
+    // A softmax would have one answer of each picture; validation is by the loss that is learnt by.
+    const keras = { softmax: true, classes: 3, size: 8, width: 4, widthPerGroup: 4, depths: [1, 1] } as const;
+    const record = { ...learnt.record, config: { ...family.resnet20, ...keras } };
+    const sure = createModel(build('resnet20', keras), record, { engine: 'reference' });
+    const plain = await train(sure, labelled, { ...options, out: join(scratch(), 'softmax') });
+    await using softmaxless = await plain.last();
+    expect(softmaxless.graph.outputs.map(({ name }) => name)).toEqual(['logits']);
     const head = await train(learnt, tinyData(), { ...options, out: join(scratch(), 'one') });
     await using one = await head.last();
     expect(one.record).not.toHaveProperty('labels');
@@ -289,6 +309,18 @@ describe('what goes wrong', () => {
     expect(existsSync(out)).toBe(false);
     return error;
   };
+
+  test('a BatchNorm that would measure one number', async () => {
+    const small = createModel(
+      build('resnet18', { classes: 3, size: 32, width: 4, widthPerGroup: 4 }),
+      tinyModel().record,
+    );
+    const recipe = { ...tinyRecipe, batch: 1, mixup: 0 };
+    expect(await refusal(train(small, tinyData(), { ...options, recipe, out: join(scratch(), 'one') }))).toMatchObject({
+      code: 'GRAPH',
+      message: expect.stringMatching(/layer4\.0\.bn1 would measure .* larger batches/),
+    });
+  });
 
   test('data that cannot be learnt from, before anything is written', async () => {
     expect(await one(tinyData(24, ['red']))).toMatchObject({

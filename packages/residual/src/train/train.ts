@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Batch, Dataset } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
+import { sizeOfPlan } from '../image/plan.js';
 import { outputKind } from '../tasks/classify.js';
 import { load } from '../tasks/load.js';
 import type { EngineOptions, Model } from '../tasks/model.js';
@@ -35,7 +36,7 @@ import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
 import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint, otherPictures } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
-import { type Student, testedBy, withNewHead } from './transfer.js';
+import { type Student, testedAt, testedBy, withNewHead, withoutSoftmax } from './transfer.js';
 
 /** What both a new run and one that goes on take. */
 export interface RunOptions extends EngineOptions, Fetching {
@@ -318,6 +319,7 @@ async function studentOf(
   }
   const { labels: _, ...record } = student.record;
   student = { ...student, record: { ...record, ...(labels === 'several' && { labels }) } };
+  if (labels === 'several') student = withoutSoftmax(student);
   if (channels !== undefined) student = withChannels(student, channels);
   student = testedBy(student, recipe);
   return { student, isNew };
@@ -340,6 +342,10 @@ async function lessonOf(
     device: options.device,
   };
   const [, , height, width] = whole.graph.inputs[0].shape;
+  const tested = sizeOfPlan(record.plan);
+  const isOwn = tested?.height === height && tested.width === width;
+  // Tests may be at another size than the network learns at, which a number cannot say of pictures that are not square.
+  const plan = isOwn || height === width ? record.plan : testedAt(record.plan, [height, width], 1);
   const size = recipe.size || (height === width ? height : undefined);
   // What does not fit is told before the folder is made.
   const phases = recipe.featuresOnce ? [{ epoch: 0, freeze: '' }] : phasesOf(whole.graph, recipe);
@@ -347,7 +353,7 @@ async function lessonOf(
   const fetching = { seed, channels, workers, strict } as const;
   const { feed, head } = recipe.featuresOnce
     ? await featureFeed(whole, data, recipe, { ...fetching, engine, signal, onNote })
-    : { feed: pictureFeed(data, recipe, { ...fetching, plan: record.plan, cache, size }), head: undefined };
+    : { feed: pictureFeed(data, recipe, { ...fetching, plan, tested: record.plan, cache, size }), head: undefined };
   const student: Student = head ? { ...whole, graph: head } : whole;
   stepOf(student.graph, recipe, course.batch, phases[0].freeze);
   const { validation } = feed;
@@ -377,6 +383,7 @@ async function lessonOf(
     folder,
     fingerprint: fingerprint(data),
     classes: data.classes,
+    labels: data.labels,
     ...(validation && { validate }),
     saveEvery,
     write: () => {},

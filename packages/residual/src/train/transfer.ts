@@ -60,6 +60,20 @@ export function withNewHead({ graph, weights, record }: Student, classes: readon
   };
 }
 
+/** The network without a softmax at its end: for classes that stand each for itself. */
+export function withoutSoftmax(student: Student): Student {
+  const { graph, record } = student;
+  const [output, ...others] = graph.outputs;
+  const last = graph.nodes.find(({ op, outputs }) => op === 'softmax' && outputs.includes(output.value));
+  if (!last) return student;
+  const outputs = [{ name: 'logits', value: last.inputs[0] }, ...others];
+  return {
+    ...student,
+    graph: { ...graph, nodes: graph.nodes.filter((node) => node !== last), outputs },
+    record: { ...record, ...(record.config && { config: { ...record.config, softmax: false } }) },
+  };
+}
+
 /**
  * The preprocessing for tests at another size, or of another share of the picture: short side, then the centre.
  * Everything that changes values stays.

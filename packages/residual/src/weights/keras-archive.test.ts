@@ -1,16 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { kerasGraph } from '../models/keras-config.js';
 import { inspect } from '../tasks/inspect.js';
 import { load } from '../tasks/load.js';
 import { tensor, toFloat32 } from '../tensor.js';
-import { bytesOf, refusal, runPython, scratch, shared } from '../testing.js';
+import { bytesOf, mlperfResnet8, refusal, runPython, scratch, shared } from '../testing.js';
 import { writeKeras } from './keras-archive.test.helper.js';
 import { openCheckpoint } from './open.js';
-
-const resnet8 = fileURLToPath(new URL('../../models/resnet8-cifar10/mlperf-tiny-resnet8.h5', import.meta.url));
 
 /** The trained ResNet-8 of MLPerf Tiny as Keras 3 would save it, its layers under other names than their folders'. */
 const zoo = `
@@ -108,7 +105,7 @@ const picture = tensor(
 
 describe.skipIf(!shared)('Keras 3', () => {
   const folder = scratch();
-  if (shared) runPython(writeKeras + zoo, folder, resnet8);
+  if (shared) runPython(writeKeras + zoo, folder, mlperfResnet8);
   const path = (name: string) => join(folder, name);
   const options = { engine: 'reference', preprocess: 'raw255' } as const;
 
@@ -116,7 +113,7 @@ describe.skipIf(!shared)('Keras 3', () => {
     await using model = await load(file, { ...options, ...more });
     return (await model.run(picture, ['probabilities'])).probabilities.data;
   };
-  const expected = shared ? probabilities(resnet8) : Promise.resolve(new Float32Array());
+  const expected = shared ? probabilities(mlperfResnet8) : Promise.resolve(new Float32Array());
 
   test.each([
     'plain',

@@ -3,7 +3,16 @@ import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { bytesOf, describeAll, type Expected, pythonJson, refusal, scratch, shared } from '../testing.js';
+import {
+  bytesOf,
+  describeAll,
+  type Expected,
+  mlperfResnet8,
+  pythonJson,
+  refusal,
+  scratch,
+  shared,
+} from '../testing.js';
 import { openKeras } from './keras.js';
 import { openCheckpoint } from './open.js';
 import { bytesSource } from './source.js';
@@ -257,9 +266,8 @@ describe.skipIf(!shared)('Keras files', () => {
   });
 
   test('a real file: every value, in the order of Keras', async () => {
-    const path = join(shared!, 'weights/mlperf-tiny-resnet8.h5');
-    const real = pythonJson<Expected>(readBack, path);
-    const checkpoint = await openCheckpoint(path);
+    const real = pythonJson<Expected>(readBack, mlperfResnet8);
+    const checkpoint = await openCheckpoint(mlperfResnet8);
     const found = await describeAll(checkpoint);
     expect(found).toEqual(real);
     expect(Object.keys(found)).toEqual(Object.keys(real));
@@ -286,7 +294,7 @@ describe.skipIf(!shared)('Keras files', () => {
   });
 
   test('the whole model of MLPerf Tiny', async () => {
-    const checkpoint = await openCheckpoint(join(shared!, 'weights/mlperf-tiny-resnet8.h5'));
+    const checkpoint = await openCheckpoint(mlperfResnet8);
     expect(checkpoint.tensors.size).toBe(48);
     expect(checkpoint.tensors.get('conv2d/conv2d/kernel:0')).toEqual({ dtype: 'float32', shape: [3, 3, 3, 16] });
     expect(checkpoint.metadata).toMatchObject({ keras_version: '2.4.0', model_config: { class_name: 'Functional' } });

@@ -107,7 +107,7 @@ function expectNear({ got, expected }: ReturnType<typeof gradients>, dtype: 'f32
 
 /** Channels that no blocks hold without padding. */
 const odd: Record<string, Case> = {
-  'one by one of 20 channels': { src: [2, 20, 7, 9], out: 37, kernel: [1, 1] },
+  'one by one of 20 channels': { src: [2, 20, 7, 9], out: 38, kernel: [1, 1] },
   'three by three of 20 channels': { src: [2, 20, 7, 9], out: 37, kernel: [3, 3], padding: [1, 1, 1, 1] },
 };
 
@@ -161,6 +161,25 @@ withLibrary('what the library computes wrongly is refused', () => {
   test('Winograd with more padding on one side: the gradient by the source', () => {
     const of: Case = { src: [1, 16, 6, 6], out: 16, kernel: [3, 3], padding: [1, 1, 0, 1] };
     expect(() => gradients(of, 'f32', 'any', 'winograd')).toThrow(none);
+  });
+
+  test('in bf16, windows of one number over an odd number of channels: the gradient by the source', () => {
+    for (const [height, width] of [
+      [5, 6],
+      [9, 10],
+      [1, 89],
+    ])
+      for (const out of [1, 5, 21]) {
+        const of: Case = { src: [2, 16, height, width], out, kernel: [1, 1] };
+        expect(() => gradients(of, 'bf16', 'channelsLast')).toThrow(none);
+        for (const [dtype, layout] of [
+          ['bf16', 'plain'],
+          ['f32', 'channelsLast'],
+        ] as const)
+          expectNear(gradients(of, dtype, layout), dtype);
+        const even = { ...of, out: out + 1 };
+        expectNear(gradients(even, 'bf16', 'channelsLast'), 'bf16');
+      }
   });
 
   test('in bf16, pictures narrower than a step: the gradient by the weight, but for the kernel by matrix products', () => {

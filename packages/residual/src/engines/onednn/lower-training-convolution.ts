@@ -66,17 +66,22 @@ function biasOperand(site: TrainingSite, bias: number | undefined, channels: num
 
 export function convolveInputGradient(site: TrainingSite, attributes: Attributes): boolean {
   const { draft, work, shapeOf, layout } = site;
-  const { dnnl, dtype } = draft;
+  const { dnnl } = draft;
   const [dy, x, weight] = work.inputs;
   const job = jobFor(site, attributes, shapeOf(x), shapeOf(dy));
-  const found = firstFast(variantsOf(dnnl, job, layout), (variant) =>
-    dnnl.convolutionBackwardData({
-      ...geometry(job, variant),
-      diffSrc: dnnl.describe(job.src, dtype, sourceLayout(job, variant)),
-      weights: dnnl.describe(weightShape(job), dtype, 'any'),
-      diffDst: dnnl.describe(job.dst, dtype, variant.layout),
-    }),
-  );
+  const make = (dtype: 'f32' | 'bf16') =>
+    firstFast(variantsOf(dnnl, job, layout), (variant) =>
+      dnnl.convolutionBackwardData({
+        ...geometry(job, variant),
+        diffSrc: dnnl.describe(job.src, dtype, sourceLayout(job, variant)),
+        weights: dnnl.describe(weightShape(job), dtype, 'any'),
+        diffDst: dnnl.describe(job.dst, dtype, variant.layout),
+      }),
+    );
+  const inOwn = make(draft.dtype);
+  // Some are refused in bf16: windows of one number over an odd number of channels.
+  const dtype = inOwn ? draft.dtype : 'f32';
+  const found = inOwn ?? make(dtype);
   if (found === undefined) return false;
   const { way, primitive } = found;
   const from = draft.find(dy, { layout: way.layout, dtype });
