@@ -73,6 +73,20 @@ test('one-cycle: up and down, and the momentum the other way', () => {
   expect([momentum(0), momentum(5), momentum(20)]).toEqual([0.95, 0.85, 0.95]);
 });
 
+test('falls come at their update, whatever is rounded', () => {
+  const at = (schedule: Schedule, epoch: number) =>
+    rateAt(1, schedule, none, { update: epoch, perEpoch: 1, epochs: 100 });
+  const shares = { name: 'multi-step', milestones: [0.07 * 100, 0.55 * 100], gamma: 0.1 } as const;
+  expect([6, 7, 54, 55].map((epoch) => at(shares, epoch))).toEqual([1, 0.1, 0.1, 0.1 ** 2]);
+  const tenths = { name: 'step', step: 0.1, gamma: 0.5 } as const;
+  const falls = Array.from({ length: 10 }, (_, update) => rateAt(1, tenths, none, { update, perEpoch: 10, epochs: 1 }));
+  expect(falls).toEqual(falls.map((_, i) => 0.5 ** i));
+  for (const name of ['one-cycle', 'triangle'] as const)
+    expect(() => checkSchedule({ name, up: 0.3, start: 0.1, end: 0 } as Schedule, { epochs: 1, from: 0 })).toThrow(
+      /leave the warm-up out/,
+    );
+});
+
 test('triangle: nothing is left at the end', () => {
   const found = rates({ name: 'triangle', up: 0.2, start: 0.2 });
   expect(found[0]).toBeCloseTo(0.08, 12);

@@ -9,7 +9,7 @@ export type Schedule =
   | { readonly name: 'multi-step'; readonly milestones: readonly number[]; readonly gamma: number }
   /** Half a cosine from the rate down to `end` times it (Loshchilov and Hutter 2017, equation 5). */
   | { readonly name: 'cosine'; readonly end: number }
-  /** Up by half a cosine for a share `up` of the way, then down; the momentum goes the other way (Smith 2018, as PyTorch's OneCycleLR). */
+  /** Up by half a cosine for a share `up` of the way, then down; the momentum goes the other way (Smith 2018; PyTorch's OneCycleLR, whose two ways end an update earlier). */
   | { readonly name: 'one-cycle'; readonly up: number; readonly start: number; readonly end: number }
   /** (1 − t)^power. */
   | { readonly name: 'polynomial'; readonly power: number; readonly end: number }
@@ -33,11 +33,15 @@ type Factor<N extends ScheduleName> = (
   at: { t: number; epoch: number; losses: readonly number[] },
 ) => number;
 
+/** 0.55 of 100 epochs is a little more than 55. */
+const rounding = 1e-9;
+
 /** What the rate is multiplied with; `t` is the share of the way that is done, `epoch` a real number. */
 const factors: { readonly [N in ScheduleName]: Factor<N> } = {
   constant: () => 1,
-  step: ({ step, gamma }, { epoch }) => gamma ** Math.floor(epoch / step),
-  'multi-step': ({ milestones, gamma }, { epoch }) => gamma ** milestones.filter((one) => epoch >= one).length,
+  step: ({ step, gamma }, { epoch }) => gamma ** Math.floor(epoch / step + rounding),
+  'multi-step': ({ milestones, gamma }, { epoch }) =>
+    gamma ** milestones.filter((one) => epoch + rounding >= one).length,
   cosine: ({ end }, { t }) => cosine(1, end, t),
   'one-cycle': ({ up, start, end }, { t }) =>
     t < up ? cosine(start, 1, t / up) : cosine(1, end, up < 1 ? (t - up) / (1 - up) : 1),
@@ -101,5 +105,7 @@ export function checkSchedule(schedule: Schedule, warmUp: WarmUp): void {
     refuse(`expected a step above 0 epochs but received ${schedule.step}`);
   if ('up' in schedule && !(schedule.up >= 0 && schedule.up <= 1))
     refuse(`expected a share from 0 to 1 for the way up but received ${schedule.up}`);
+  if ((schedule.name === 'one-cycle' || schedule.name === 'triangle') && warmUp.epochs > 0)
+    refuse('begins low by itself; leave the warm-up out (warmup=0), or give its way up another share (up)');
   if ('gamma' in schedule && !(schedule.gamma > 0)) refuse(`expected a gamma above 0 but received ${schedule.gamma}`);
 }
