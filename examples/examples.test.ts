@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { load } from 'residual';
@@ -65,6 +65,18 @@ describe.skipIf(!shared)('the examples do what they say', () => {
     expect(classes).toEqual(['automobile', 'frog']);
     expect(unseen).toBe(160);
     expect(accuracy).toBeGreaterThan(0.85);
+  });
+
+  test('from scratch: a few pictures make one batch', async () => {
+    const few = join(place, 'few');
+    for (const name of ['automobile', 'frog']) {
+      mkdirSync(join(few, name), { recursive: true });
+      const files = readdirSync(join(pictures, name)).slice(0, 4);
+      for (const file of files) copyFileSync(join(pictures, name, file), join(few, name, file));
+    }
+    const lines: string[] = [];
+    expect(await trainFromScratch(few, 2, (line) => lines.push(line))).toMatchObject({ pictures: 2 });
+    expect(lines[1]).toMatch(/^epoch 2 of 2: loss \d/);
   });
 
   test('the deeper a plain network, the slower it learns; a residual one does not mind', async () => {

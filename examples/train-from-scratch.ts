@@ -10,8 +10,8 @@ import { batches, epochOrder, folder, parseAugment, rateAt, startTrainer, traini
 /** Trains a small ResNet on 32 × 32 pixels and answers with its share of right answers on pictures it never saw. */
 export async function trainFromScratch(path: string, epochs: number, say: (line: string) => void = console.log) {
   const seed = 1;
-  const batch = 32;
   const data = await folder(path, { validation: 0.2, seed });
+  const batch = Math.min(32, data.train.length);
   const classes = data.classes.length;
 
   // The network: a stem, three stages of one residual block, the mean of every channel, a classifier.

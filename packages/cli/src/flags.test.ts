@@ -1,6 +1,7 @@
+import { recipes } from 'residual/train';
 import { expect, test } from 'vitest';
 import { bytes } from './flag-values.js';
-import { classifyFlags, flagName } from './flags.js';
+import { classifyFlags, flagName, recipeNames } from './flags.js';
 
 const parse = (key: keyof typeof classifyFlags, text: string): unknown => {
   const flag = classifyFlags[key];
@@ -28,6 +29,10 @@ test.each([
   ['saveInput', 'seen.png', 'seen.png'],
 ] as const)('--%s %s is taken', (key, text, value) => {
   expect(parse(key, text)).toBe(value);
+});
+
+test('the help of --recipe names every recipe', () => {
+  expect([...recipeNames].sort()).toEqual(Object.keys(recipes).sort());
 });
 
 test('one table, at most 25 rows', () => {

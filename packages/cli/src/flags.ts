@@ -174,6 +174,20 @@ export const quantizeFlags = {
   json,
 } as const satisfies Flags;
 
+/** Written out: help does not wait for what trains. */
+export const recipeNames = [
+  'finetune',
+  'linear-probe',
+  'quick',
+  'he2015-cifar',
+  'airbench',
+  'torchvision-v1',
+  'torchvision-v2',
+  'rsb-a1',
+  'rsb-a2',
+  'rsb-a3',
+] as const;
+
 export const trainFlags = {
   model: { value: 'name', short: 'm', help: 'network by name, its weights random: resnet20, resnet18', parse: text },
   from: {
@@ -184,10 +198,15 @@ export const trainFlags = {
   recipe: {
     value: 'name',
     short: 'r',
-    help: 'recipe, or a .json of your own; with --from finetune, else quick',
+    help: `${recipeNames.join(', ')}, or a .json of your own; with --from finetune, else quick`,
     parse: text,
   },
-  set: { value: 'name=value', several: true, help: "another value than the recipe's; may be repeated", parse: text },
+  set: {
+    value: 'name=value',
+    several: true,
+    help: "another value than the recipe's, as epochs=30; may be repeated; docs/training.md has all names",
+    parse: text,
+  },
   out: { value: 'folder', short: 'o', help: 'folder of the run; the next free number below runs/', parse: text },
   resume: { value: 'folder', help: 'go on with a run', parse: text },
   validation: {

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 
-export { printable } from 'residual/errors';
+export { inShell, printable } from 'residual/errors';
 
 /** Whether to write colours to a stream: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal. */
 export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {
@@ -15,5 +16,22 @@ export const widthOf = (stream: { columns?: number }): number =>
 
 /** Writes to stdout, and waits where the reader is slower than we are. */
 export async function print(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+  const { stdout } = process;
+  if (stdout.write(text)) return;
+  // What cannot be written never drains; who listens to the stream's errors is told first.
+  if (stdout.errored) await setImmediate();
+  else await once(stdout, 'drain').catch(() => {});
+}
+
+/**
+ * For work that is worth more than its lines: from here on a stdout or stderr that takes no more ends nothing.
+ * @param told of the first error of stdout
+ */
+export function outliveOutput(told: (error: NodeJS.ErrnoException) => void): void {
+  // The command line ends the process there.
+  process.stdout
+    .removeAllListeners('error')
+    .once('error', told)
+    .on('error', () => {});
+  process.stderr.on('error', () => {});
 }

@@ -1,7 +1,7 @@
-import { printable } from './printable.js';
+import { inShell, printable } from './printable.js';
 
 // Errors are printed: this is the light entry that the command line takes both from.
-export { printable };
+export { inShell, printable };
 
 /**
  * The one table of error codes. `exit` is the process exit status of the command line, `http` the status of a

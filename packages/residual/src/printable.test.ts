@@ -1,6 +1,15 @@
+import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { printable } from './printable.js';
+import { inShell, printable } from './printable.js';
+
+test('paths go back into a shell', () => {
+  for (const path of ['runs/1', 'C:\\runs\\1', 'größe/日本.v2-b_1']) expect(inShell(path)).toBe(path);
+  for (const path of ['sp ace/run 1', "it's", '$HOME', 'a;b', '~/x', '*', '']) {
+    const back = execFileSync('sh', ['-c', `printf %s ${inShell(path)}`], { encoding: 'utf8' });
+    expect(back).toBe(path);
+  }
+});
 
 test.each([
   ['ordinary text, with émigrés and 日本語', 'ordinary text, with émigrés and 日本語'],

@@ -5,3 +5,7 @@
  */
 export const printable = (text: string): string =>
   text.replace(/[\r\n\p{Zl}\p{Zp}]\s*/gu, ' ').replace(/[\p{Cc}\p{Cf}]/gu, '\ufffd');
+
+/** A path as a shell takes it back: in quotes where it has more than letters, digits and what stands in plain paths. */
+export const inShell = (path: string): string =>
+  /^[\p{L}\p{N}/\\._:@%+=,-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;

@@ -68,6 +68,6 @@ function describe({ points, steepest, cautious }: RateRange): string {
     ...rows,
     '',
     `the loss falls most steeply at ${bold(number(steepest))}: a highest rate for a schedule with a warm-up (--set rate=${number(steepest)})`,
-    `a tenth of where it is least is ${bold(number(cautious))}: a cautious one`,
+    `a cautious one is ${bold(number(cautious))}: a tenth of where it is least after that, and no more than it`,
   ].join('\n')}\n`;
 }

@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import { ResidualError } from 'residual';
 import { compareRuns, type RunComparison, type RunSummary, writeReport } from 'residual/train';
 import type { Context } from '../context.js';
 import type { OptionsOf, runsFlags } from '../flags.js';
@@ -8,20 +9,28 @@ import { type Begun, openData } from '../training-subject.js';
 
 type Options = OptionsOf<typeof runsFlags>;
 
-/** `residual runs`: runs side by side. */
+/** `residual runs`: runs side by side. One that cannot be read, or whose pictures are gone, does not hide the others. */
 export async function run(folders: readonly string[], { json, report }: Options, context: Context): Promise<number> {
   const found = await compareRuns(folders.length > 0 ? folders : ['runs']);
-  if (report)
-    for (const { folder, config } of found.runs) {
-      const { data, validation, seed } = config.origin as Partial<Begun>;
-      if (data === undefined) context.note(`${folder}: its config.json names no pictures; its report stays as it is`);
-      else {
-        const dataset = await openData({ data, validation, seed: seed ?? 0 });
-        context.note(`wrote ${await writeReport(folder, dataset, { signal: context.signal })}`);
-      }
+  for (const { error } of found.unread) context.report(error);
+  let failed = found.unread.length > 0;
+  for (const one of report ? found.runs : [])
+    try {
+      await writeAgain(one, context);
+    } catch (error) {
+      if (!(error instanceof ResidualError) || context.signal.aborted) throw error;
+      context.report(error);
+      failed = true;
     }
   await print(json ? `${JSON.stringify(found)}\n` : describe(found));
-  return 0;
+  return failed ? 1 : 0;
+}
+
+async function writeAgain({ folder, config }: RunSummary, { note, signal }: Context): Promise<void> {
+  const { data, validation, seed } = config.origin as Partial<Begun>;
+  if (data === undefined) return note(`${folder}: its config.json names no pictures; its report stays as it is`);
+  const dataset = await openData({ data, validation, seed: seed ?? 0 });
+  note(`wrote ${await writeReport(folder, dataset, { signal })}`);
 }
 
 const percent = (share: number | undefined): string => (share === undefined ? '–' : `${(100 * share).toFixed(2)} %`);

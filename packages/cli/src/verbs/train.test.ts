@@ -1,9 +1,11 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ended, jsonLines, residual, start } from '../running.js';
+import { bin, ended, jsonLines, residual, start } from '../running.js';
 
 let root: string;
 let data: string;
@@ -62,6 +64,19 @@ describe('residual train', () => {
     const [{ runs }] = jsonLines((await residual('runs', root, '--json')).out);
     expect(runs).toMatchObject([{ folder: out, epochs: 2 }]);
     expect((await residual('runs', root)).out).toMatch(/run +network +recipe[\s\S]*resnet20 +quick +2\/2/);
+
+    // One that cannot be read, and one whose pictures are gone.
+    const other = await mkdtemp(join(root, 'some'));
+    await mkdir(join(other, 'damaged'));
+    await writeFile(join(other, 'damaged', 'config.json'), '{');
+    await cp(out, join(other, 'lost'), { recursive: true });
+    const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8'));
+    const lost = { ...config, origin: { ...origin, data: join(root, 'gone') } };
+    await writeFile(join(other, 'lost', 'config.json'), JSON.stringify(lost));
+    const listed = await residual('runs', out, other, '--report');
+    expect(listed).toMatchObject({ status: 1, out: expect.stringMatching(/some.{6}.lost[\s\S]*2\/2/) });
+    expect(listed.err).toMatch(/damaged: its config.json is no JSON[\s\S]*gone: there is no such[\s\S]*/);
+    expect(listed.err).toContain(`wrote ${join(out, 'report.html')}`);
   });
 
   test('Ctrl-C saves and says how to go on', async () => {
@@ -80,6 +95,25 @@ describe('residual train', () => {
     expect(gone.status).toBe(0);
     expect(gone.err).toMatch(/stopped after update \d+, and saved/);
     expect(jsonLines(gone.out).every(({ kind }) => kind === 'step' || kind === 'epoch')).toBe(true);
+  });
+
+  test('an output that takes no more does not end the run', async () => {
+    const piped = join(root, 'piped');
+    const child = start('train', data, ...quick, '-o', piped, '--json');
+    child.stdout.once('data', () => child.stdout.destroy());
+    const { status, err } = await ended(child);
+    expect({ status, err }).toEqual({ status: 0, err: expect.stringMatching(/stdout takes no more \(EPIPE\)/) });
+    const full = join(root, 'full');
+    const line = ['train', data, ...quick, '-o', full].map((word) => `'${word}'`).join(' ');
+    const broken = spawn('bash', ['-c', `'${process.execPath}' '${bin}' ${line} > /dev/full`]);
+    expect(await ended(broken)).toMatchObject({
+      status: 1,
+      err: expect.stringMatching(/takes no more \(ENOSPC\)[\s\S]*\[FILE\] stdout could .* run itself is done/),
+    });
+    for (const out of [piped, full]) {
+      expect(await readFile(join(out, 'metrics.jsonl'), 'utf8')).toMatch(/"kind":"epoch","epoch":2/);
+      expect(existsSync(join(out, 'report.html'))).toBe(true);
+    }
   });
 
   test('a plan', async () => {

@@ -16,7 +16,7 @@ import {
 import type { Context } from '../context.js';
 import type { OptionsOf, trainFlags } from '../flags.js';
 import { sizeOf } from '../sizes.js';
-import { print, printable, wantsColor } from '../terminal.js';
+import { inShell, outliveOutput, print, printable, wantsColor } from '../terminal.js';
 import { startTrainingBar, timeOf } from '../training-bar.js';
 import { type Begun, lasting, openData, openNetwork } from '../training-subject.js';
 
@@ -26,6 +26,11 @@ type Options = OptionsOf<typeof trainFlags>;
 export async function run([path]: readonly string[], options: Options, context: Context): Promise<number> {
   const { note, signal } = context;
   const { engine, threads, workers, cache, strict, saveEvery, stopAfter: most, json } = options;
+  let unprinted: string | undefined;
+  outliveOutput(({ code, message }) => {
+    unprinted = code ?? message;
+    note(`stdout takes no more (${unprinted}); the run goes on, and what it measures stands in its metrics.jsonl`);
+  });
   const bar = await startTrainingBar({ plain: json !== true });
   const watched: RunOptions = {
     engine,
@@ -50,7 +55,9 @@ export async function run([path]: readonly string[], options: Options, context: 
         : await goOn(path, { ...options, resume: options.resume }, watched, context);
     bar.stop();
     if (done) await print(json ? `${JSON.stringify({ kind: 'done', folder: done.folder })}\n` : describe(done));
-    return 0;
+    // A reader that closes the pipe has what it wanted; a log on a full disk is not whole.
+    if (unprinted === undefined || unprinted === 'EPIPE') return 0;
+    throw new ResidualError('FILE', `stdout could not be written to (${unprinted}); the run itself is done`);
   } catch (error) {
     bar.stop();
     // The command line says nothing of what Ctrl-C ended; here it says how to go on.
@@ -115,14 +122,14 @@ async function goOn(
   if (given.length > 0)
     throw new ResidualError(
       'ARGUMENT',
-      `${folder}: a run goes on as it was begun; leave out ${given.map((name) => `--${name}`).join(', ')}, or begin another from its weights: --from ${folder}`,
+      `${folder}: a run goes on as it was begun; leave out ${given.map((name) => `--${name}`).join(', ')}, or begin another from its weights: --from ${inShell(folder)}`,
     );
   const known = origin as Partial<Begun>;
   const from = path ?? known.data;
   if (from === undefined)
     throw new ResidualError(
       'ARGUMENT',
-      `${folder}: its config.json names no pictures; name them: residual train PICTURES --resume ${folder}`,
+      `${folder}: its config.json names no pictures; name them: residual train PICTURES --resume ${inShell(folder)}`,
     );
   const data = await openData({ data: from, validation: known.validation, seed: known.seed ?? 0 });
   for (const text of data.notes) context.note(text);

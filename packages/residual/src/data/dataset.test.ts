@@ -6,40 +6,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { encodePng } from '#decode';
 import { preset } from '../image/presets.js';
-import { refusal, scratch, shared } from '../testing.js';
+import { shared } from '../testing.js';
 import { parseCsv } from './csv.js';
-import type { Dataset, Example } from './dataset.js';
+import type { Example } from './dataset.js';
+import { counts, fresh, message, tree } from './dataset.test.helper.js';
 import { folder } from './folder.js';
 import { batches } from './loader.js';
 import { open } from './open.js';
 import { inOrder } from './order.js';
 import { countClasses } from './targets.js';
-
-const base = scratch();
-let folders = 0;
-
-/** A new empty folder. */
-function fresh(): string {
-  const path = join(base, String(folders++));
-  mkdirSync(path);
-  return path;
-}
-
-/** A folder with empty files of these paths; paths that end in `/` are folders. */
-function tree(...paths: string[]): string {
-  const root = fresh();
-  for (const path of paths) {
-    mkdirSync(path.endsWith('/') ? join(root, path) : dirname(join(root, path)), { recursive: true });
-    if (!path.endsWith('/')) writeFileSync(join(root, path), '');
-  }
-  return root;
-}
-
-const counts = ({ train, validation, test }: Dataset) => [train.length, validation?.length, test?.length];
-const message = async (work: Promise<unknown>) => {
-  const { code, message } = await refusal(work);
-  return `${code} ${message}`;
-};
 
 describe('folders', () => {
   test('a folder for each class; classes by code point, pictures by path', async () => {
@@ -111,70 +86,6 @@ describe('folders', () => {
     expect(await message(folder('/no/such/place'))).toContain(
       'FILE /no/such/place: cannot be listed: there is no such folder',
     );
-  });
-});
-
-describe('splits', () => {
-  const paths = [...Array(30)].map((_, i) => `a/${i}.jpg`).concat([...Array(10)].map((_, i) => `b/${i}.jpg`));
-
-  test('a share is drawn class by class, by the seed', async () => {
-    const root = tree(...paths);
-    const data = await open(root, { validation: 0.2, seed: 1 });
-    expect(counts(data)).toEqual([32, 8, undefined]);
-    expect([...countClasses(data.validation ?? [], 2)]).toEqual([6, 2]);
-    const ids = (set: Dataset) => set.validation?.map(({ id }) => id);
-    expect(ids(await open(root, { validation: 0.2, seed: 1 }))).toEqual(ids(data));
-    expect(ids(await open(root, { validation: 0.2, seed: 2 }))).not.toEqual(ids(data));
-    expect(counts(await open(root, { validation: 0.25, test: 0.5 }))).toEqual([15, 5, 20]);
-    expect(counts(await open(root, { test: 4 }))).toEqual([36, undefined, 4]);
-  });
-
-  test('any share keeps a picture of every class and comes as near as it can', () => {
-    return fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 6 }),
-        fc.double({ min: 0.01, max: 0.99, noNaN: true }),
-        async (sizes, share) => {
-          const { splitOff } = await import('./split.js');
-          const train = sizes.flatMap((size, target) =>
-            Array.from(
-              { length: size },
-              (_, i): Example => ({ id: `${target} ${i}`, source: { kind: 'file', path: '' }, target }),
-            ),
-          );
-          const data: Dataset = { classes: sizes.map(String), labels: 'one', train, notes: [] };
-          const split = await splitOff(data, { validation: share }, ({ id }) => id);
-          const left = countClasses(split.train, sizes.length);
-          expect(Math.min(...left)).toBeGreaterThan(0);
-          sizes.forEach((size, i) => {
-            expect(Math.abs(size - left[i] - size * share)).toBeLessThanOrEqual(1);
-          });
-          expect([...split.train, ...(split.validation ?? [])].map(({ id }) => id).sort()).toEqual(
-            train.map(({ id }) => id).sort(),
-          );
-        },
-      ),
-      { numRuns: 40 },
-    );
-  });
-
-  test('a list sets pictures aside; a part that is there stays', async () => {
-    const root = tree(...paths);
-    const list = join(root, 'held.txt');
-    writeFileSync(list, 'a/3.jpg\r\n./b/1.jpg\n\n');
-    const data = await open(root, { test: list, validation: ['a/7.jpg', join(root, 'a/8.jpg')] });
-    expect(data.test?.map(({ id }) => id.slice(root.length + 1))).toEqual(['a/3.jpg', 'b/1.jpg']);
-    expect(counts(data)).toEqual([36, 2, 2]);
-    expect(await message(open(root, { test: ['a/3.jpg', 'a/300.jpg'] }))).toContain(
-      'DATA the list for test: of its 2 paths 1 lead to no picture of the data set, such as a/300.jpg',
-    );
-    expect(await message(open(root, { test: join(root, 'no.txt') }))).toContain('FILE');
-    expect(await message(open(root, { validation: 40 }))).toBe(
-      'ARGUMENT expected a share above 0 and below 1, a number of the 40 pictures, or a list of paths for validation but received 40',
-    );
-    const given = await open(tree('train/a/1.jpg', 'train/b/1.jpg', 'val/a/2.jpg'), { validation: 0.5 });
-    expect(counts(given)).toEqual([2, 1, undefined]);
-    expect(given.notes).toEqual(['the data have their own validation part, which is kept (pictures: 1)']);
   });
 });
 

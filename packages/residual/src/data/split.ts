@@ -24,7 +24,7 @@ export interface SplitOptions {
  * pictures can), and every class keeps a picture to learn from; of pictures with several labels it is drawn from all.
  *
  * @param pathOf the path of an example in its data set, for lists
- * @throws ARGUMENT for a share that is none, FILE for a list that cannot be read, DATA for a path in it that is no example.
+ * @throws ARGUMENT for a share that is none or sets no picture aside, FILE for a list that cannot be read, DATA for a path in it that is no example.
  */
 export async function splitOff(
   dataset: Dataset,
@@ -73,7 +73,13 @@ function drawn({ train, classes, labels }: Dataset, some: number, seed: number, 
       counts[group]++;
       left--;
     }
-  return new Set(groups.flatMap((group, i) => shuffle([...group], random(seed, 'split', part, i)).slice(0, counts[i])));
+  const aside = groups.flatMap((group, i) => shuffle([...group], random(seed, 'split', part, i)).slice(0, counts[i]));
+  if (aside.length === 0)
+    throw new ResidualError(
+      'ARGUMENT',
+      `${some} of the ${train.length} pictures for ${part} sets none aside: every class keeps one to learn from; name a larger share or number, or leave it out`,
+    );
+  return new Set(aside);
 }
 
 async function listed(

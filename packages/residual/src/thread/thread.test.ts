@@ -41,6 +41,15 @@ describe('calls', () => {
   });
 });
 
+test('a dozen threads have one listener on the process', async () => {
+  const before = process.listenerCount('exit');
+  const team = Array.from({ length: 12 }, () => startThread<TestApi>(url));
+  await Promise.all(team.map((one) => one.call('zeros', [1])));
+  expect(process.listenerCount('exit') - before).toBeLessThan(2);
+  await Promise.all(team.map((one) => one.terminate()));
+  expect(process.listenerCount('exit')).toBe(before);
+});
+
 describe('two calls at once', () => {
   const pair = startThread<PairApi>(new URL('./thread.test.pair.js', import.meta.url));
   afterAll(() => pair.terminate());

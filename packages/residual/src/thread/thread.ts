@@ -9,6 +9,12 @@ const [busy, closed] = [0, 1];
 /** Milliseconds that a process which exits waits for the call under way. */
 const patience = 5000;
 
+/** What is done before the process exits. One listener serves all threads: Node warns of a leak at more than ten. */
+const closing = new Set<() => void>();
+const closeAll = (): void => {
+  for (const close of closing) close();
+};
+
 /**
  * A worker thread that runs the module at `url` (plain JavaScript), which calls `serveThread`. It starts with the
  * first call, and again with the first call after it died.
@@ -34,11 +40,15 @@ export function startThread<Api extends Offer<Api>>(
       for (let calls = Atomics.load(gate, busy); calls > 0 && Date.now() < end; calls = Atomics.load(gate, busy))
         Atomics.wait(gate, busy, calls, end - Date.now());
     };
-    if (!interruptible) process.on('exit', close);
+    if (!interruptible) {
+      if (closing.size === 0) process.on('exit', closeAll);
+      closing.add(close);
+    }
     let reason: string | undefined;
     const ended = new Promise<void>((resolve) => {
       worker.on('exit', (code) => {
-        process.off('exit', close);
+        closing.delete(close);
+        if (closing.size === 0) process.off('exit', closeAll);
         onEnd(reason ?? `it ended with code ${code}`);
         resolve();
       });

@@ -13,6 +13,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { folder } from '../data/folder.js';
+import { ResidualError } from '../errors.js';
 import { encodePng } from '../image/decode.js';
 import { random } from '../random.js';
 import { refusal, scratch } from '../testing.js';
@@ -87,6 +88,40 @@ test('a picture that must be there and goes: what was learnt is saved, and goes 
   const weights = async (run: string) =>
     Array.from((await readCheckpoint(fileOf(run, 'last'))).weights, ([name, { data }]) => [name, [...data]]);
   expect(await weights(out)).toEqual(await weights(whole));
+});
+
+test('checkpoints without their run stay; what a killed beginning left does not count', async () => {
+  const out = join(scratch(), 'run');
+  await refusal(train(tinyModel(), tinyData(), { ...options, out, most: 3 }));
+  for (const name of readdirSync(out)) if (name !== 'checkpoints') rmSync(join(out, name));
+  const learnt = readFileSync(fileOf(out, 'last'));
+  const again = () => train(tinyModel(), tinyData(), { ...options, out });
+  expect(await refusal(again())).toMatchObject({
+    code: 'FILE',
+    message: expect.stringMatching(/last\.safetensors is/),
+  });
+  expect(readFileSync(fileOf(out, 'last')).equals(learnt)).toBe(true);
+  renameSync(fileOf(out, 'last'), fileOf(out, 'best'));
+  expect(await refusal(again())).toMatchObject({
+    message: expect.stringMatching(/best\.safetensors is there already/),
+  });
+  writeFileSync(fileOf(out, 'best'), 'damaged');
+  expect(await refusal(again())).toMatchObject({ code: 'FILE' });
+
+  rmSync(fileOf(out, 'best'));
+  const begun = join(scratch(), 'begun');
+  await refusal(
+    train(tinyModel(), tinyData(), {
+      ...options,
+      out: begun,
+      onStep: () => {
+        throw new ResidualError('ABORTED', 'killed');
+      },
+    }),
+  );
+  renameSync(fileOf(begun, 'last'), fileOf(out, 'last'));
+  for (const place of [out, dirname(fileOf(out, 'last'))]) writeFileSync(join(place, '.17-abc.partial'), '');
+  expect((await again()).epochs).toHaveLength(3);
 });
 
 describe('a disk that takes no more', () => {

@@ -10,6 +10,7 @@ import { ResidualError } from '../errors.js';
 import { frozenUpTo } from '../graph/frozen.js';
 import type { Graph } from '../graph/graph.js';
 import { type TrainingStep, trainingStep } from '../graph/training-step.js';
+import { inShell } from '../printable.js';
 import type { EngineOptions } from '../tasks/model.js';
 import { recordOf } from '../tasks/savable.js';
 import type { Tensor, Weights } from '../tensor.js';
@@ -311,7 +312,7 @@ const numbersOf = ({ pictures, loss, top1, top5, calibration }: Scores) => ({
 });
 
 const goOn = ({ folder }: Lesson, updates: number): string =>
-  `stopped after update ${updates}, and saved; go on with: residual train --resume ${folder}`;
+  `stopped after update ${updates}, and saved; go on with: residual train --resume ${inShell(folder)}`;
 
 const stopped = (lesson: Lesson, updates: number): ResidualError =>
   new ResidualError('ABORTED', goOn(lesson, updates), { folder: lesson.folder, updates });

@@ -19,7 +19,7 @@ export interface RateRange {
   readonly points: readonly RatePoint[];
   /** Where the smooth loss falls most steeply: a good highest rate for a schedule that begins lower. */
   readonly steepest: number;
-  /** A tenth of the rate with the least smooth loss: a cautious one. */
+  /** A tenth of the rate where the smooth loss is least after that, and no more than the steepest: a cautious one. */
   readonly cautious: number;
 }
 
@@ -80,21 +80,24 @@ export async function findRate(model: Model, data: Dataset, options: RateOptions
   return found(points);
 }
 
-function found(points: readonly RatePoint[]): RateRange {
+/** What the points suggest. @throws NUMERICS for fewer than three */
+export function found(points: readonly RatePoint[]): RateRange {
   if (points.length < 3)
     throw new ResidualError('NUMERICS', 'the loss runs away at once; begin with a lower rate (from)', {
       points: points.length,
     });
   // Slopes along the logarithm of the rate, over several steps: a single one is noise.
   const width = Math.max(1, Math.floor(points.length / 20));
-  let [steepest, slope] = [points[0].rate, Number.POSITIVE_INFINITY];
   // At first the mean is over a few steps only.
   const first = Math.max(width, Math.ceil(points.length / 8));
+  let [at, slope] = [first, Number.POSITIVE_INFINITY];
   for (let i = first; i + width < points.length; i++) {
     const [before, after] = [points[i - width], points[i + width]];
     const fall = (after.smooth - before.smooth) / Math.log(after.rate / before.rate);
-    if (fall < slope) [slope, steepest] = [fall, points[i].rate];
+    if (fall < slope) [slope, at] = [fall, i];
   }
-  const least = points.reduce((a, b) => (b.smooth < a.smooth ? b : a));
-  return { points, steepest, cautious: least.rate / 10 };
+  const steepest = points[at].rate;
+  // Before that the loss has not fallen yet, and what is least there is noise.
+  const least = points.slice(at).reduce((a, b) => (b.smooth < a.smooth ? b : a));
+  return { points, steepest, cautious: Math.min(steepest, least.rate / 10) };
 }

@@ -1,4 +1,5 @@
 import type { Dataset } from '../data/dataset.js';
+import { aborted } from '../errors.js';
 import { isTrainable } from '../graph/graph.js';
 import { summary } from '../graph/summary.js';
 import type { Model } from '../tasks/model.js';
@@ -48,7 +49,7 @@ const warming = 2;
 
 /**
  * Plans a run and tries ten steps of it; nothing is written.
- * @throws what `train` throws of model, data and recipe.
+ * @throws what `train` throws of model, data and recipe; ABORTED.
  * @example const plan = await planRun(model, data, { recipe: 'he2015-cifar', out: 'runs/1' });
  */
 export async function planRun(model: Model, data: Dataset, options: TrainOptions): Promise<RunPlan> {
@@ -61,6 +62,7 @@ export async function planRun(model: Model, data: Dataset, options: TrainOptions
     let [number, from] = [0, performance.now()];
     for (let epoch = 0; number < trialSteps; epoch++)
       for await (const { images, targets } of feed.train(epoch, 0, course.batch)) {
+        if (options.signal?.aborted) throw aborted();
         const got = performance.now();
         const inputs = { [graph.inputs[0].name]: images, targets, ...masksOf(step.masks, seed, epoch, number) };
         await trainer.step(inputs, updateAt(course, recipe, 0, []));

@@ -36,15 +36,14 @@ export function chart(
     margin.left + ((place(x) - left) / (right - left)) * (width - margin.left - margin.right);
   const down = (y: number) =>
     height - margin.bottom - ((y - bottom) / (top - bottom)) * (height - margin.top - margin.bottom);
-  const number = (value: number) =>
-    options.percent ? `${Number((100 * value).toPrecision(3))} %` : `${Number(value.toPrecision(3))}`;
+  const number = (value: number) => (options.percent ? `${short(100 * value, 3)} %` : short(value, 3));
   const rows = ticks(bottom, top).map(
     (y) =>
       `<line x1="${margin.left}" x2="${width - margin.right}" y1="${down(y)}" y2="${down(y)}" class="grid"/><text x="${margin.left - 6}" y="${down(y) + 4}" text-anchor="end">${number(y)}</text>`,
   );
   const columns = ticks(left, right).map((x) => {
     const value = options.log ? 10 ** x : x;
-    return `<text x="${across(value)}" y="${height - margin.bottom + 16}" text-anchor="middle">${Number(value.toPrecision(2))}</text>`;
+    return `<text x="${across(value)}" y="${height - margin.bottom + 16}" text-anchor="middle">${short(value, 2)}</text>`;
   });
   const lines = drawn.map(({ points, color, name }) => {
     const path = thinned(points).map(([x, y]) => `${across(x).toFixed(1)},${down(y).toFixed(1)}`);
@@ -57,6 +56,14 @@ export function chart(
       `<text x="${width - margin.right - 4}" y="${margin.top + 12 + 15 * i}" text-anchor="end" fill="${color}" class="legend">${escaped(name)}</text>`,
   );
   return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escaped(options.y)} by ${escaped(options.x)}">${rows.join('')}${columns.join('')}${lines.join('')}${legend.join('')}<text x="${(width + margin.left) / 2}" y="${height - 4}" text-anchor="middle">${escaped(options.x)}</text></svg>`;
+}
+
+/** A number with so many digits that count; `8e6` where it would not fit beside the axis. */
+function short(value: number, digits: number): string {
+  const plain = String(Number(value.toPrecision(digits)));
+  if (plain.length <= 6) return plain;
+  const [mantissa, power] = value.toExponential(digits - 1).split('e');
+  return `${Number(mantissa)}e${Number(power)}`;
 }
 
 function range(values: readonly number[]): [number, number] {

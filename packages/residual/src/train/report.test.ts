@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { summary } from '../graph/summary.js';
 import { refusal, scratch } from '../testing.js';
-import { findRate } from './lr-find.js';
+import { findRate, found } from './lr-find.js';
 import { planRun } from './plan.js';
 import { flopsOf } from './report.js';
 import { chart } from './report-chart.js';
@@ -39,6 +39,40 @@ test('operations of a step: three times forward but for the first layer, and les
   expect(flopsOf(graph, { ...presets, freeze: 'avgpool', featuresOnce: true })).toBe(2 * 2 * 12);
 });
 
+test('rates are not suggested out of the first steps, where the mean is over a few', () => {
+  const points = (smooth: (i: number) => number) =>
+    Array.from({ length: 20 }, (_, i) => ({ rate: 1e-5 * 2 ** i, loss: smooth(i), smooth: smooth(i) }));
+  // By chance the very first loss is the least.
+  const noisy = found(points((i) => (i === 0 ? 0.5 : i < 10 ? 3 : ([2, 1.2, 1][i - 10] ?? i))));
+  expect(noisy.steepest).toBe(1e-5 * 2 ** 10);
+  expect(noisy.cautious).toBe((1e-5 * 2 ** 12) / 10);
+  const late = found(points((i) => 20 - i + (i < 6 ? 6 - i : 0)));
+  expect(late.cautious).toBe(late.steepest);
+});
+
+test('numbers of many digits have their room beside the axis', () => {
+  const drawn = (most: number) =>
+    chart(
+      [
+        {
+          name: 'a',
+          color: 'red',
+          points: [
+            [0, 0],
+            [most, most],
+          ],
+        },
+      ],
+      { x: 'x', y: 'y' },
+    );
+  const words = (most: number) => [...drawn(most).matchAll(/>([^<>]*)<\/text>/g)].map(([, word]) => word);
+  expect(words(8_000_000)).toEqual(expect.arrayContaining(['2e6', '8e6']));
+  expect(words(0.0000123)).toEqual(expect.arrayContaining(['5e-6', '1e-5']));
+  expect(words(40_000)).toEqual(expect.arrayContaining(['10000', '40000']));
+  for (const most of [1, 123_456, 8_000_000, 1.2345e-7])
+    expect(Math.max(...words(most).map((word) => word.length))).toBeLessThanOrEqual(7);
+});
+
 test('a chart places its points', () => {
   const svg = chart(
     [
@@ -70,6 +104,11 @@ test('runs side by side, and what tells them apart', async () => {
   expect(runs.map((run) => run.folder)).toEqual([join(folder, '8'), join(folder, '1')]);
   expect(runs[0]).toMatchObject({ epochs: 8, best: { validation: { pictures: 6 } } });
   expect(differences).toEqual([{ setting: 'epochs', values: [8, 1] }]);
+  mkdirSync(join(folder, 'damaged'));
+  writeFileSync(fileOf(join(folder, 'damaged'), 'config'), '{');
+  const found = await compareRuns([folder]);
+  expect(found.runs).toHaveLength(2);
+  expect(found.unread).toMatchObject([{ folder: join(folder, 'damaged'), error: { code: 'FILE' } }]);
   expect(await refusal(compareRuns([join(folder, 'absent')]))).toMatchObject({ code: 'FILE' });
 });
 
@@ -88,6 +127,29 @@ test('a plan counts without writing, and tries', async () => {
     trial: { engine: 'reference', steps: 8 },
   });
   expect(plan.expected).toBeCloseTo(plan.trial.seconds * 18, 9);
+  // Ctrl-C does not wait for the ten steps.
+  const abort = new AbortController();
+  const data = tinyData(4);
+  const [picture] = data.train;
+  let opened = 0;
+  const watched = new Proxy(picture, {
+    get(from, key) {
+      if (key === 'source' && opened++ === 2) abort.abort();
+      return Reflect.get(from, key);
+    },
+  });
+  const stopped = planRun(
+    tinyModel(),
+    { ...data, train: [watched, ...data.train.slice(1)] },
+    {
+      recipe: tinyRecipe,
+      engine: 'reference',
+      out,
+      signal: abort.signal,
+    },
+  );
+  expect(await refusal(stopped)).toMatchObject({ code: 'ABORTED' });
+  expect(opened).toBeLessThan(8);
   await expect(async () => readFileSync(fileOf(out, 'config'))).rejects.toThrow();
 });
 

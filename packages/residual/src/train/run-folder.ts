@@ -1,9 +1,11 @@
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ResidualError } from '../errors.js';
 import { asRecord, flag, list, oneOf, text, whole } from '../graph/checks.js';
+import { inShell } from '../printable.js';
 import { isPartial, writeError, writeFileAtomic } from '../weights/file.js';
+import { readCheckpoint } from './checkpoint.js';
 import { checkSettings, presets, type Recipe } from './settings.js';
 
 /*
@@ -92,22 +94,41 @@ const files = {
 /** Where a file of a run is. */
 export const fileOf = (folder: string, which: keyof typeof files): string => join(folder, files[which]);
 
-/** @throws FILE for a folder that holds something already, or cannot be looked into. */
-export function checkFree(folder: string): void {
+/**
+ * A folder may hold what a beginning left that was killed: no `config.json` yet, and no update in its checkpoint.
+ * @throws FILE for a folder that holds something already, or cannot be looked into.
+ */
+export async function checkFree(folder: string): Promise<void> {
   const there = contentOf(folder).filter((name) => name !== 'checkpoints');
   if (there.length > 0)
     throw new ResidualError(
       'FILE',
       there.includes(files.config)
-        ? `${folder}: a run is there already; go on with it (resume, --resume ${folder}), or name another folder`
+        ? `${folder}: a run is there already; go on with it (resume, --resume ${inShell(folder)}), or name another folder`
         : `${folder}: the folder is not empty (${there.slice(0, 3).join(', ')}${there.length > 3 ? ', …' : ''}); name another for the run`,
       { file: folder },
     );
+  const inside = contentOf(join(folder, 'checkpoints'));
+  const last = fileOf(folder, 'last');
+  const isLeft = async (name: string) =>
+    name === basename(last) &&
+    (await readCheckpoint(last).then(
+      ({ updates }) => updates === 0,
+      () => false,
+    ));
+  for (const name of inside)
+    if (!(await isLeft(name)))
+      throw new ResidualError(
+        'FILE',
+        `${folder}: checkpoints/${name} is there already and stays; name another folder for the run`,
+        { file: join(folder, 'checkpoints', name) },
+      );
 }
 
+/** What a folder holds, without what a process left that was killed while it wrote. */
 function contentOf(folder: string): string[] {
   try {
-    return readdirSync(folder);
+    return readdirSync(folder).filter((name) => !isPartial(name));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw writeError(folder, error);
@@ -130,7 +151,7 @@ export async function createRun(
     const { code } = error as NodeJS.ErrnoException;
     throw writeError(folder, code === 'ENOENT' ? Object.assign(new Error('read-only?'), { code: 'EROFS' }) : error);
   }
-  checkFree(folder);
+  await checkFree(folder);
   await saveBeginning(fileOf(folder, 'last'));
   await writeText(fileOf(folder, 'config'), `${JSON.stringify(config, null, 2)}\n`);
 }

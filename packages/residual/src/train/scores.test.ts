@@ -62,7 +62,14 @@ test('the five best of many', () => {
 test('labels that hold together are counted each for itself', () => {
   const judging = judge(classes, { kind: 'labels' });
   judging.add(Float32Array.of(5, 5, -5, -5, 5, -5), Float32Array.of(1, 1, 0, 1, 0, 0), id);
-  const { classes: rows, confusion, top1, loss } = judging.scores();
+  const { classes: rows, confusion, top1, loss, mistakes } = judging.scores();
+  expect(mistakes.map(({ expected, answer }) => [expected, answer])).toEqual([
+    ['ant', 'bee'],
+    ['ant, bee', 'ant'],
+  ]);
+  const bare = judge(classes, { kind: 'labels' });
+  bare.add(Float32Array.of(5, -5, -5), Float32Array.of(0, 0, 0), id);
+  expect(bare.scores().mistakes).toMatchObject([{ expected: 'none', answer: 'ant' }]);
   expect(rows.map(({ pictures, right, answered }) => [pictures, right, answered])).toEqual([
     [2, 1, 1],
     [1, 1, 2],

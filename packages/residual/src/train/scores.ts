@@ -13,6 +13,7 @@ export interface ClassScore {
 /** A picture that the network is most wrong about. */
 export interface Mistake {
   readonly id: string;
+  /** The class; of labels that hold together all of them, with commas between, or `none`. */
   readonly expected: string;
   readonly answer: string;
   /** Of the answer. */
@@ -72,6 +73,8 @@ export function judge(
   let [seen, top1, top5, loss] = [0, 0, 0, 0];
   let mistakes: Mistake[] = [];
 
+  const namesOf = (target: Float32Array): string => labels.filter((_, c) => target[c] > 0.5).join(', ') || 'none';
+
   function one(outputs: Float32Array, target: Float32Array, id: string): void {
     const chances = probabilitiesOf(outputs, kind);
     const best = ranked(chances, allowed, 5);
@@ -103,7 +106,7 @@ export function judge(
     if (isRight && kind !== 'labels') return;
     mistakes.push({
       id,
-      expected: labels[expected],
+      expected: kind === 'labels' ? namesOf(target) : labels[expected],
       answer: labels[answer],
       probability: chances[answer],
       loss: missed,

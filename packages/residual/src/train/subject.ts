@@ -1,9 +1,12 @@
 import type { Dataset, Example } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
+import { text as isName } from '../graph/checks.js';
+import { inShell } from '../printable.js';
 
 /**
  * Whether data can be learnt from by themselves, whatever the network.
- * @throws CLASSES for fewer than two classes, two that differ in case alone, and a class without a picture to learn from.
+ * @throws CLASSES for fewer than two classes, names that no weight file takes, two that differ in case alone, and a class
+ * without a picture to learn from.
  */
 export function checkData({ classes, labels, train }: Dataset): void {
   const refuse = (what: string, details: Record<string, string[]> = {}) => {
@@ -14,6 +17,13 @@ export function checkData({ classes, labels, train }: Dataset): void {
   if (classes.length < least)
     refuse(
       `there ${classes.length === 1 ? `is one class, "${classes[0]}"` : 'are no classes'}; a network learns to tell at least two apart`,
+    );
+  const unfit = classes.find((name): boolean => !isName(name));
+  if (unfit !== undefined)
+    refuse(
+      unfit === ''
+        ? 'a class has an empty name; name it'
+        : `"${unfit.slice(0, 40)}…": the name of a class has ${unfit.length} characters, and a weight file takes 1000; shorten it`,
     );
   const byCase = new Map<string, string[]>();
   for (const name of classes) {
@@ -38,6 +48,12 @@ export function checkData({ classes, labels, train }: Dataset): void {
         )}${empty.length > 5 ? ` and ${empty.length - 5} more` : ''}: no picture to learn the class from; add some, or take the class out`,
       { classes: empty },
     );
+}
+
+/** @throws ARGUMENT for a seed that a checkpoint could not keep. */
+export function checkSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ResidualError('ARGUMENT', `expected a whole number from 0 for seed but received ${seed}`, { seed });
 }
 
 /** How many pictures show each class; of shares, the largest counts. */
@@ -82,13 +98,19 @@ export function checkSameClasses(before: readonly string[], now: readonly string
   ];
   throw new ResidualError(
     'CLASSES',
-    `${run}: the classes are not those the run began with: ${parts.join(', ')}; restore them, or begin a new run from this one's weights: --from ${run}`,
+    `${run}: the classes are not those the run began with: ${parts.join(', ')}; restore them, or begin a new run from this one's weights: --from ${inShell(run)}`,
     { came, went },
   );
 }
 
-/** Tells data from others by the names and targets of all training pictures: FNV-1a, 64 bits as two of 32. */
-export function fingerprint({ classes, train }: Dataset): string {
+/**
+ * Tells data from others by the names and targets of all pictures: those to learn from, a plus, those to judge by. Each
+ * is their count and FNV-1a, 64 bits as two of 32.
+ */
+export const fingerprint = ({ classes, train, validation = [] }: Dataset): string =>
+  `${hashOf(classes, train)}+${hashOf(classes, validation)}`;
+
+function hashOf(classes: readonly string[], examples: readonly Example[]): string {
   let [a, b] = [0x811c9dc5, 0x01000193];
   const add = (text: string) => {
     for (let i = 0; i < text.length; i++) {
@@ -99,9 +121,28 @@ export function fingerprint({ classes, train }: Dataset): string {
     b = Math.imul(b ^ (b >>> 15), 0xc2b2ae35);
   };
   for (const name of classes) add(name);
-  for (const { id, target } of train) add(`${nameOf(id)} ${target}`);
+  for (const { id, target } of examples) add(`${nameOf(id)} ${target}`);
   const hex = (x: number) => (x >>> 0).toString(16).padStart(8, '0');
-  return `${train.length}-${hex(a)}${hex(b)}`;
+  return `${examples.length}-${hex(a)}${hex(b)}`;
+}
+
+/** What is to be said of data that are not those a run began with, by their fingerprints. */
+export function otherPictures(before: string, now: string): string[] {
+  const [[trainThen, judgedThen], [trainNow, judgedNow]] = [before.split('+'), now.split('+')];
+  const counts = (a: string, b: string) => `(${a.split('-')[0]} now, ${b.split('-')[0]} then)`;
+  return [
+    ...(trainThen === trainNow
+      ? []
+      : [
+          `the training pictures are not those the run began with ${counts(trainNow, trainThen)}; it goes on with these, and ends elsewhere than it would have`,
+        ]),
+    // Earlier checkpoints do not say what they were judged by.
+    ...(judgedThen === undefined || judgedThen === judgedNow
+      ? []
+      : [
+          `the validation pictures are not those the run began with ${counts(judgedNow, judgedThen)}; what it measures now is not to be compared with what it measured then, and the best checkpoint may not be the best`,
+        ]),
+  ];
 }
 
 /** A folder may be moved while a run waits: the last two parts of a path tell a picture. */

@@ -16,6 +16,8 @@ import type { Graph } from '../graph/graph.js';
 import { random } from '../random.js';
 import { createModel, type EngineOptions, type Model } from '../tasks/model.js';
 import { sharedBytes } from '../tensor.js';
+import { readCheckpoint } from './checkpoint.js';
+import { fileOf } from './run-folder.js';
 
 const side = 6;
 
@@ -82,3 +84,16 @@ export const tinyRecipe = {
   dropPath: 0.2,
   augment: 'pad-crop 1, flip',
 } as const;
+
+/** All that a run has learnt, as plain lists. */
+export const bits = async (folder: string, which: 'last' | 'best' = 'last') => {
+  const { weights, average, optimizer, updates, progress } = await readCheckpoint(fileOf(folder, which));
+  const numbers = (from: typeof weights | undefined) => Array.from(from ?? [], ([name, { data }]) => [name, [...data]]);
+  return {
+    weights: numbers(weights),
+    average: numbers(average),
+    optimizer: Array.from(optimizer, ([array, values]) => [array, numbers(values)]),
+    updates,
+    progress,
+  };
+};

@@ -34,7 +34,7 @@ import {
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
-import { checkData, checkSameClasses, checkSameLabels, fingerprint } from './subject.js';
+import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint, otherPictures } from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedAt, testedBy, withNewHead, withoutSoftmax } from './transfer.js';
 
@@ -95,7 +95,7 @@ export interface Run {
  */
 export async function train(model: Model, data: Dataset, options: TrainOptions): Promise<Run> {
   const { out, recipe: wanted = 'finetune', onNote } = options;
-  checkFree(out);
+  await checkFree(out);
   const { lesson, headFirst, notes } = await prepare(model, data, options);
   const { student, recipe, seed } = lesson;
   for (const note of notes) onNote?.(note);
@@ -149,6 +149,7 @@ export async function prepare(
 ): Promise<{ lesson: Lesson; headFirst: boolean; notes: readonly string[] }> {
   const { out, seed = 0, channels, recipe: wanted = 'finetune' } = options;
   const asked = await resolveRecipe(wanted, options.set);
+  checkSeed(seed);
   checkData(data);
   const notes: string[] = [];
   const recipe = fitting(asked, data, notes);
@@ -195,10 +196,7 @@ export async function resume(out: string, data: Dataset, options: RunOptions = {
     threads: options.threads ?? config.threads,
     engine: options.engine ?? (config.engine as EngineOptions['engine']),
   });
-  if (lesson.fingerprint !== from.progress.data)
-    options.onNote?.(
-      `the training pictures are not those the run began with (${data.train.length} now, ${config.data.train} then); it goes on with these, and ends elsewhere than it would have`,
-    );
+  for (const note of otherPictures(from.progress.data, lesson.fingerprint)) options.onNote?.(note);
   await removeRemains(out);
   await rewindMetrics(out, from.updates);
   if (from.updates === 0 && from.progress.step === 0) await begin(lesson, config.headFirst === true, data, options);

@@ -7,7 +7,7 @@ import { build } from '../models/resnet.js';
 import { tensor, type Weights } from '../tensor.js';
 import { adaptedConvolution, withChannels } from './channels.js';
 import { headBehind } from './features-once.js';
-import { checkSameClasses, fingerprint } from './subject.js';
+import { checkSameClasses, fingerprint, otherPictures } from './subject.js';
 import { tinyData } from './train.test.helper.js';
 import { type Student, testedAt, withNewHead } from './transfer.js';
 
@@ -127,4 +127,11 @@ test('class lists and data are told apart', () => {
   expect(fingerprint({ ...rest, train: moved.map((one) => ({ ...one, id: `a/${one.id}` })) })).toBe(
     fingerprint({ ...rest, train: moved }),
   );
+  const begun = fingerprint(tinyData());
+  const less = fingerprint({ ...tinyData(), validation: (rest.validation ?? []).slice(1) });
+  expect(otherPictures(begun, begun)).toEqual([]);
+  expect(otherPictures(begun, less)).toEqual([expect.stringMatching(/^the validation pictures are .*5 now, 6 then/)]);
+  // As the first release of the format wrote it.
+  expect(otherPictures(begun.split('+')[0], less)).toEqual([]);
+  expect(begun).toMatch(/^24-[0-9a-f]{16}\+6-[0-9a-f]{16}$/);
 });
