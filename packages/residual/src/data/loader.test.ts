@@ -201,7 +201,7 @@ describe.skipIf(!shared)('photographs', () => {
     const lost = damaged.map((one) => ({ ...one, id: gone, source: { kind: 'file' as const, path: gone } }));
     for (const full of [false, true])
       expect((await refusal(all(lost, { ...given, full }))).message).toMatch(
-        /^none of \d pictures can be read; the first: /,
+        /^none of \d+ pictures can be read; the first: /,
       );
     // A batch of which nothing can be read is empty, or the next one that can be read stands in for it.
     const alone = { ...given, batch: 1, order: Int32Array.of(0, 1, 3, 2) };

@@ -65,7 +65,7 @@ export const gradientName = (parameter: string): string => `${parameter}, gradie
 /**
  * Makes a network's training step: BatchNorms measure the batch, dropout and dropped branches become masks, the loss is
  * put behind the logits and all is differentiated.
- * @throws GRAPH when the network has no logits, nothing to train, or a BatchNorm would measure one number.
+ * @throws GRAPH when the network has no logits, or nothing to train.
  */
 export function trainingStep(network: Graph, { shape, loss, trains, dropPath = 0 }: StepOptions): TrainingStep {
   const [picture] = network.inputs;
@@ -117,12 +117,6 @@ export function trainingStep(network: Graph, { shape, loss, trains, dropPath = 0
       const [x, gamma, beta, mean, variance] = node.inputs;
       const values = [next++, next++];
       const count = shapes[x].reduce((product, size) => product * size, 1) / shapes[x][1];
-      if (count === 1)
-        throw new ResidualError(
-          'GRAPH',
-          `${network.name}: ${node.name} would measure the deviation of a single number for each channel, which is 0; take larger batches or pictures, or leave the norms as they are (freezeNorms)`,
-          { layer: node.name },
-        );
       measured.push({ mean: named.get(mean) as string, variance: named.get(variance) as string, count, values });
       nodes.push({
         ...node,

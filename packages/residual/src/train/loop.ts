@@ -1,15 +1,7 @@
 import type { Dataset } from '../data/dataset.js';
-import {
-  type StepResult,
-  startTrainer,
-  type Trainer,
-  type TrainerOptions,
-  type TrainerState,
-} from '../engines/trainer.js';
+import { type StepResult, startTrainer, type Trainer, type TrainerState } from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
-import { frozenUpTo } from '../graph/frozen.js';
-import type { Graph } from '../graph/graph.js';
-import { type TrainingStep, trainingStep } from '../graph/training-step.js';
+import type { TrainingStep } from '../graph/training-step.js';
 import { inShell } from '../printable.js';
 import type { EngineOptions } from '../tasks/model.js';
 import { recordOf } from '../tasks/savable.js';
@@ -22,7 +14,8 @@ import { masksOf } from './masks.js';
 import { type EpochRow, fileOf, type MetricsRow, type StepRow } from './run-folder.js';
 import type { Scores } from './scores.js';
 import type { Recipe } from './settings.js';
-import { groupsOf, type Phase, phaseAt } from './stages.js';
+import { type Phase, phaseAt } from './stages.js';
+import { stepOf, trainerOptions } from './step.js';
 import { stopwatch } from './stopwatch.js';
 import { merged, type Student } from './transfer.js';
 
@@ -329,34 +322,6 @@ export async function start(
   const trainer = await startTrainer(engine.engine ?? 'auto', step, weights, trainerOptions(lesson, step));
   if (state) await trainer.restore(completed(step, weights, state));
   return { phase, step, trainer };
-}
-
-/** What a trainer is told of a recipe. */
-export const trainerOptions = (
-  { student, recipe, course, engine }: Pick<Lesson, 'student' | 'recipe' | 'course' | 'engine'>,
-  { trained }: TrainingStep,
-): TrainerOptions => ({
-  optimizer: course.optimizer,
-  groups: groupsOf(student.graph, trained, recipe),
-  ...(recipe.clip > 0 && { clip: recipe.clip }),
-  average: recipe.average > 0,
-  precision: recipe.precision,
-  recompute: recipe.recompute,
-  threads: engine.threads,
-});
-
-/** A recipe's training step of a network. @throws GRAPH, UNKNOWN_NAME */
-export function stepOf(graph: Graph, recipe: Recipe, batch: number, freeze: string): TrainingStep {
-  const frozen = frozenUpTo(graph, freeze);
-  const [{ shape }] = graph.inputs;
-  const size = recipe.featuresOnce ? 0 : recipe.size;
-  const sizes = shape.slice(1).map((side, axis) => (axis > 0 && size > 0 ? size : side));
-  return trainingStep(graph, {
-    shape: [batch, ...sizes],
-    loss: recipe.loss,
-    trains: ({ name, role }) => !frozen.has(name) && !(recipe.freezeNorms && (role === 'gamma' || role === 'beta')),
-    dropPath: recipe.dropPath,
-  });
 }
 
 /** What begins to learn has its weights, an average that is the same, and no momentum yet. */

@@ -2,8 +2,8 @@ import type { Dataset } from '../data/dataset.js';
 import { startTrainer } from '../engines/trainer.js';
 import { ResidualError } from '../errors.js';
 import type { Model } from '../tasks/model.js';
-import { stepOf, trainerOptions } from './loop.js';
 import { masksOf } from './masks.js';
+import { stepOf, trainerOptions } from './step.js';
 import { prepare, type TrainOptions } from './train.js';
 
 /** The loss at one rate. */

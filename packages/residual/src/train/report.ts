@@ -12,7 +12,6 @@ import type { EngineOptions } from '../tasks/model.js';
 import { sharedFloats } from '../tensor.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { headBehind } from './features-once.js';
-import { stepOf } from './loop.js';
 import { chart, escaped } from './report-chart.js';
 import {
   type EpochRow,
@@ -24,6 +23,7 @@ import {
   writeText,
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
+import { stepOf } from './step.js';
 
 const blue = 'var(--blue)';
 const orange = 'var(--orange)';

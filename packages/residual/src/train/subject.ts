@@ -2,6 +2,7 @@ import type { Dataset, Example } from '../data/dataset.js';
 import { ResidualError } from '../errors.js';
 import { text as isName } from '../graph/checks.js';
 import { inShell } from '../printable.js';
+import type { Recipe } from './settings.js';
 
 /**
  * Whether data can be learnt from by themselves, whatever the network.
@@ -147,3 +148,22 @@ export function otherPictures(before: string, now: string): string[] {
 
 /** A folder may be moved while a run waits: the last two parts of a path tell a picture. */
 const nameOf = (id: string): string => id.split(/[/\\]/).slice(-2).join('/');
+
+/** A recipe as the data allow it. @throws ARGUMENT for class weights of classes that stand each for itself */
+export function fitting(recipe: Recipe, data: Dataset, notes: string[]): Recipe {
+  let fitted = recipe;
+  if (data.labels === 'several' && recipe.loss !== 'binaryCrossEntropy') {
+    notes.push('labels hold together here: the loss is binaryCrossEntropy, each class for itself');
+    fitted = { ...fitted, loss: 'binaryCrossEntropy' };
+  }
+  // Targets are weighed, and beyond 1 this loss has no least value.
+  if (fitted.classWeights && fitted.loss === 'binaryCrossEntropy')
+    throw new ResidualError(
+      'ARGUMENT',
+      'classWeights weighs crossEntropy; with binaryCrossEntropy, where each class stands for itself, use sampling=balanced',
+      { setting: 'classWeights' },
+    );
+  if (recipe.batch > data.train.length)
+    notes.push(`there are ${data.train.length} training pictures: that is the batch, not ${recipe.batch}`);
+  return fitted;
+}

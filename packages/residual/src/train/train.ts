@@ -16,7 +16,7 @@ import { featureFeed } from './features-once.js';
 import { type Feed, type Fetching, pictureFeed } from './feed.js';
 import { withTrainedHead } from './head-first.js';
 import { judgeModel, momentary } from './judging.js';
-import { beginning, type Lesson, learn, type Outcome, type StepsDone, stepOf } from './loop.js';
+import { beginning, type Lesson, learn, type Outcome, type StepsDone } from './loop.js';
 import { type RecipeInput, resolveRecipe } from './recipes.js';
 import { writeReport } from './report.js';
 import {
@@ -34,7 +34,16 @@ import {
 } from './run-folder.js';
 import type { Recipe } from './settings.js';
 import { phasesOf } from './stages.js';
-import { checkData, checkSameClasses, checkSameLabels, checkSeed, fingerprint, otherPictures } from './subject.js';
+import { stepOf } from './step.js';
+import {
+  checkData,
+  checkSameClasses,
+  checkSameLabels,
+  checkSeed,
+  fingerprint,
+  fitting,
+  otherPictures,
+} from './subject.js';
 import { openEvents, type Scalars } from './tensorboard.js';
 import { type Student, testedAt, testedBy, withNewHead, withoutSoftmax } from './transfer.js';
 
@@ -276,25 +285,6 @@ async function runOf(folder: string): Promise<Run> {
     best: (options) => load(fileOf(folder, 'best'), options),
     last: (options) => load(fileOf(folder, 'last'), options),
   };
-}
-
-/** A recipe as the data allow it. */
-function fitting(recipe: Recipe, data: Dataset, notes: string[]): Recipe {
-  let fitted = recipe;
-  if (data.labels === 'several' && recipe.loss !== 'binaryCrossEntropy') {
-    notes.push('labels hold together here: the loss is binaryCrossEntropy, each class for itself');
-    fitted = { ...fitted, loss: 'binaryCrossEntropy' };
-  }
-  // Targets are weighed, and beyond 1 this loss has no least value.
-  if (fitted.classWeights && fitted.loss === 'binaryCrossEntropy')
-    throw new ResidualError(
-      'ARGUMENT',
-      'classWeights weighs crossEntropy; with binaryCrossEntropy, where each class stands for itself, use sampling=balanced',
-      { setting: 'classWeights' },
-    );
-  if (recipe.batch > data.train.length)
-    notes.push(`there are ${data.train.length} training pictures: that is the batch, not ${recipe.batch}`);
-  return fitted;
 }
 
 /** The network that learns: the model's, with a classifier for these classes. */
