@@ -347,7 +347,7 @@ function completed({ trained, measured }: TrainingStep, weights: Weights, state:
 /** Sums over an epoch: losses, and answers that are right by the largest target. */
 function added(sums: Sums, { loss, logits }: StepResult, { data: targets }: Tensor): Sums {
   const [pictures, classes] = logits.shape;
-  const largest = (of: Float32Array, row: number): number => {
+  const placeOfLargest = (of: Float32Array, row: number): number => {
     let best = row * classes;
     for (let i = best + 1; i < (row + 1) * classes; i++) if (of[i] > of[best]) best = i;
     return best;
@@ -355,7 +355,7 @@ function added(sums: Sums, { loss, logits }: StepResult, { data: targets }: Tens
   let right = 0;
   // Of several labels any is right.
   for (let row = 0; row < pictures; row++)
-    if (targets[row * classes + largest(logits.data, row)] === targets[row * classes + largest(targets, row)]) right++;
+    if (targets[placeOfLargest(logits.data, row)] === targets[placeOfLargest(targets, row)]) right++;
   return {
     loss: sums.loss + loss,
     right: sums.right + right,

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Dataset } from '../data/dataset.js';
 import { engines } from '../engines/index.js';
 import { preset } from '../image/presets.js';
 import { build, family } from '../models/resnet.js';
@@ -97,6 +98,19 @@ describe('a run', () => {
     const run = await train(model, tinyData(), { ...options, recipe, out: join(scratch(), 'run') });
     await using last = await run.last();
     expect(last.record.plan).toContainEqual({ step: 'centerCrop', height: 16, width: 24 });
+  });
+
+  test('right answers in training are counted: of one label, of any of several', async () => {
+    // A new classifier answers with the first class, always.
+    const still = { ...tinyRecipe, epochs: 1, rate: 0, mixup: 0, average: 0, headFirst: 0 };
+    const data = tinyData(24, ['ant', 'bee', 'cat']);
+    const of = async (labelled: Dataset, name: string) => {
+      const run = await train(tinyModel(5), labelled, { ...options, recipe: still, out: join(scratch(), name) });
+      return run.epochs[0].train.top1;
+    };
+    expect(await of(data, 'one')).toBe(1 / 3);
+    const train24 = data.train.map((one, i) => ({ ...one, target: i % 4 ? [1, 2] : [0, 2] }));
+    expect(await of({ ...data, labels: 'several', train: train24 }, 'several')).toBe(1 / 4);
   });
 
   test('the schedule plateau looks at validations alone', async () => {
