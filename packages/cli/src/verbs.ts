@@ -51,7 +51,7 @@ export const verbs: readonly Verb[] = [
       "residual classify photo.jpg                              torchvision's ResNet-50, fetched on first use",
       'residual classify --model timm/resnet18.a1_in1k photo.jpg',
       'residual classify --weights resnet50.pth photo.jpg       weights of your own',
-      'residual classify --model resnet16-cifar10 photo.jpg      the bundled model: ten classes',
+      'residual classify --model resnet16-cifar10 photo.jpg     the bundled model: ten classes',
       'residual classify -w resnet50.pth --json photos/ > results.jsonl',
       "residual classify -w flowers.safetensors --labels flowers.txt 'new/**/*.png'",
       'residual classify -w resnet50.pth --classes n02504458,tusker photos/',
